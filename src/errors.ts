@@ -1,0 +1,42 @@
+// Every error that users can meet, said once: the code they match on, and a
+// sentence that names the thing and the way out.
+
+import { format } from 'node:util'
+
+const messages = {
+  PLATFORM: 'uwshm runs on linux x64 for now; this is %s',
+  NOT_ATTACHED: 'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
+  ALREADY_ATTACHED: 'this process is already attached to a uwshm instance; one process has one',
+  SEGMENT_FOREIGN: 'the %s segment is not one of ours (%s); start the master again',
+  SEGMENT_LAYOUT: 'the %s segment has layout %s, this build reads %s; restart master and workers with one version of uwshm',
+  SEGMENT_PID_NAMESPACE:
+    'this process lives in another PID namespace than its master; shared locks cannot work across them: start both in one container',
+  SEGMENT_TOO_LARGE: 'the caches need %s bytes and this machine has %s; lower items or blocksize',
+  NO_MEMORY: 'cannot make the %s segment of %s bytes: %s',
+  TOO_MANY_PROCESSES: 'all %s process slots are taken; raise --max-processes',
+  TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',
+  UNKNOWN_CACHE: 'no cache named %s; known: %s',
+  UNKNOWN_LOCK_ENGINE: 'no lock engine named %s; known: %s',
+  CACHE_CORRUPT: 'cache %s failed its check (%s); clear it or restart',
+  BUSY: 'cache %s: a lock was held for over %s ms by pid %s, which lives but does not go on; try again',
+  EXISTS: 'cache %s: the key exists already; use update to replace it',
+  FULL: 'cache %s is full; raise items',
+  KEY_EMPTY: 'cache %s: a key has at least one byte',
+  KEY_TOO_LONG: 'cache %s: the key is longer than its keysize; raise keysize',
+  VALUE_TOO_LARGE: 'cache %s: the value is larger than its blocksize; raise blocksize',
+  NOT_A_NUMBER: 'cache %s: the item is no counter; counters are 8 bytes, made by inc or dec',
+  ABSENT: 'cache %s: no such key',
+} as const
+
+export type Code = keyof typeof messages
+
+/** The one class of errors thrown by uwshm; `code` says which. */
+export class UwsgiError extends Error {
+  override name = 'UwsgiError'
+  readonly code: Code
+
+  constructor(code: Code, ...about: unknown[]) {
+    super(format(messages[code], ...about))
+    this.code = code
+  }
+}

@@ -1,0 +1,148 @@
+// The only file that loads the addon, and the types of what it exports.
+//
+// TypeScript owns words, C++ owns bytes: every call below takes few, positional,
+// primitive arguments. Hot calls (BoundCache) are plain functions that carry
+// their cache and thread with them, so that a call costs no look-up.
+
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { UwsgiError } from './errors.ts'
+
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two). */
+export type CacheGeometry = [name: string, items: number, blocksize: number, keysize: number, hashsize: number]
+
+/** Why the last refused write of a cache was refused. */
+export type Refusal = 'EXISTS' | 'FULL' | 'KEY_EMPTY' | 'KEY_TOO_LONG' | 'VALUE_TOO_LARGE' | 'NOT_A_NUMBER' | 'ABSENT'
+
+type Bytes = string | Uint8Array
+
+/** The hot calls of one cache, bound to it and to the calling thread. */
+export interface BoundCache {
+  /** The value as text, or null. ASCII is told apart from UTF-8 when it is stored. */
+  getString(key: Bytes): string | null
+  /** Copies the value to the slab last given to `slab`, at its write position. Length in bytes; -1 absent; -2-n: n bytes are needed. */
+  read(key: Bytes): number
+  /** Stores a new item; seconds 0 or absent = for ever. False: see `refusal`. */
+  set(key: Bytes, value: Bytes, seconds?: number): boolean
+  update(key: Bytes, value: Bytes, seconds?: number): boolean
+  del(key: Bytes): boolean
+  exists(key: Bytes): boolean
+  /** Adds n to a 64-bit counter and returns the result: a bigint if n is one, else a number. Null: see `refusal`. */
+  inc(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
+  dec(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
+  /** The counter, or null when absent or not 8 bytes long. */
+  num(key: Bytes): number | null
+  bigNum(key: Bytes): bigint | null
+  /** Seconds left, Infinity when it never expires, null when absent. */
+  ttl(key: Bytes): number | null
+  /** Removes every item; the number removed. */
+  clear(): number
+  /** Every live key. */
+  keys(): Buffer[]
+  /** Live items. */
+  size(): number
+  refusal(): Refusal | null
+}
+
+/** Counters of one cache, read without a lock. */
+export interface CacheFigures {
+  name: string
+  hash: string
+  hashsize: number
+  keysize: number
+  maxItems: number
+  blocks: number
+  blocksize: number
+  items: number
+  hits: number
+  miss: number
+  full: number
+  repairs: number
+}
+
+/** A process slot in use. */
+export interface ProcessFigures {
+  slot: number
+  pid: number
+  /** 0 = master (or a process that is no worker), else the worker's id. */
+  worker: number
+  alive: boolean
+}
+
+/** One row per worker id; it outlives the worker's processes. */
+export interface WorkerFigures {
+  id: number
+  pid: number
+  requests: number
+  deltaRequests: number
+  inRequest: number
+  respawnCount: number
+  /** Epoch seconds. */
+  lastSpawn: number
+  /** 1 once the worker serves. */
+  accepting: number
+}
+
+export interface Native {
+  /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
+  errors(type: typeof UwsgiError): void
+
+  /** Makes segments and attaches as their master. */
+  create(maxProcesses: number, workers: number, lockEngine: string, caches: CacheGeometry[]): void
+  /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors: root, locks, caches in order. */
+  attach(instance: string, paths: string[], worker: number): void
+  /** Is this process attached? One process attaches once, whichever thread asked. */
+  attached(): boolean
+  /** Instance id (hex) and the descriptors of root, locks and caches. */
+  instance(): { id: string; fds: number[] }
+  lockEngines(): string[]
+
+  /** The slab that `BoundCache.read` writes to, from `offset`. Keep the buffer alive until the next call. */
+  slab(memory: ArrayBuffer, offset: number): void
+  bindCache(index: number): BoundCache
+  cacheNames(): string[]
+  cacheFigures(index: number): CacheFigures
+  /** Walks every invariant; null when all hold, else the first that does not. Nobody else may be writing. */
+  checkCache(index: number): string | null
+  /** Removes expired items, stripe by stripe, skipping what is busy; the number removed. */
+  sweep(): number
+
+  /** Frees the slots of dead processes, after finishing what they left half done; the number of processes. */
+  reclaim(): number
+  processes(): ProcessFigures[]
+  /** Every internal lock with the pid of its holder, or 0. */
+  locks(): [name: string, pid: number][]
+
+  /** Rows of workers 1..N. */
+  workers(): WorkerFigures[]
+  /** Master: worker `id` was started as `pid`, at `epochSeconds`. */
+  workerSpawned(id: number, pid: number, epochSeconds: number): void
+  /** Master: worker `id` is gone. */
+  workerGone(id: number): void
+  /** Worker: the application is loaded and serves. */
+  workerAccepting(): void
+  requestStarted(): void
+  requestEnded(): void
+
+  /** Binds and listens without accepting; the descriptor. host '' = every address. Throws an Error with `code` (EADDRINUSE …). */
+  listenTcp(host: string, port: number, backlog: number): number
+  /** `path` starting with \0 is an abstract name, bound exactly. A stale socket file is removed first; one that answers is EADDRINUSE. */
+  listenUnix(path: string, backlog: number): number
+  /** The address a listening descriptor is bound to: [host, port] or the path. */
+  boundAddress(fd: number): [host: string, port: number] | string
+  closeFd(fd: number): void
+  /** The kernel sends `signal` to this process when its parent dies. False when the parent is not `pid` any more. */
+  dieWithParent(pid: number, signal: number): boolean
+}
+
+function load(): Native {
+  if (process.platform !== 'linux' || process.arch !== 'x64')
+    throw new UwsgiError('PLATFORM', `${process.platform} ${process.arch}`)
+  const require = createRequire(import.meta.url)
+  const root = fileURLToPath(new URL('..', import.meta.url))
+  const addon = (require('node-gyp-build') as (root: string) => Native)(root)
+  addon.errors(UwsgiError)
+  return addon
+}
+
+export const native = load()
