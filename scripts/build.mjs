@@ -6,7 +6,17 @@
 // the registry or from git then needs no install script.
 
 import { spawnSync } from 'node:child_process'
-import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, statSync, utimesSync } from 'node:fs'
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 
 process.chdir(dirname(import.meta.dirname))
@@ -64,7 +74,9 @@ function headers() {
   const version = join(prefix, 'include/node/node_version.h')
   if (!existsSync(version)) return []
   const [major] = process.versions.node.split('.')
-  return readFileSync(version, 'utf8').includes(`#define NODE_MAJOR_VERSION ${major}\n`) ? [`--nodedir=${prefix}`] : []
+  return readFileSync(version, 'utf8').includes(`#define NODE_MAJOR_VERSION ${major}\n`)
+    ? [`--nodedir=${prefix}`]
+    : []
 }
 
 function run(program, args) {

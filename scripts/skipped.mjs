@@ -5,6 +5,7 @@ export default async function* skipped(events) {
   for await (const { type, data } of events) {
     if (type !== 'test:pass') continue
     const reason = data.skip ?? data.todo
-    if (reason !== undefined && reason !== false) yield `${data.name}: ${reason === true ? 'no reason given' : reason}\n`
+    if (reason !== undefined && reason !== false)
+      yield `${data.name}: ${reason === true ? 'no reason given' : reason}\n`
   }
 }

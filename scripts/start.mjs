@@ -2,7 +2,9 @@
 // what to try next. Ctrl-C ends it.
 
 import { spawn } from 'node:child_process'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
+import { text } from 'node:stream/consumers'
+import { setTimeout } from 'node:timers/promises'
 import { setup } from './setup.mjs'
 
 const host = '127.0.0.1'
@@ -38,15 +40,20 @@ const master = spawn(
 // A terminal sends Ctrl-C to the master too; a supervisor sends SIGTERM to us alone.
 process.on('SIGINT', () => {})
 process.on('SIGTERM', () => master.kill('SIGTERM'))
-master.on('exit', (code, signal) => process.exit(code ?? (signal ? 1 : 0)))
+master.on('exit', (code) => process.exit(code ?? 1))
 
-for (let answered = false; !answered; ) {
-  answered = await fetch(`http://${host}:${http}/`, { signal: AbortSignal.timeout(1000) }).then(
-    (response) => response.ok,
-    () => new Promise((resolve) => setTimeout(resolve, 50, false)),
-  )
-}
+while (!(await serving())) await setTimeout(50)
 console.log(invitation)
+
+/** The stats server knows when both workers have loaded the application. */
+async function serving() {
+  try {
+    const { workers } = JSON.parse(await text(connect(stats, host)))
+    return workers.every((worker) => worker.accepting === 1)
+  } catch {
+    return false
+  }
+}
 
 async function refuseTaken(port) {
   const probe = createServer()
@@ -55,6 +62,6 @@ async function refuseTaken(port) {
     probe.listen(port, host, () => probe.close(() => resolve(true)))
   })
   if (free) return
-  console.error(`uwshm: port ${port} on ${host} is taken; stop the program that listens there and run npm start again`)
+  console.error(`uwshm: ${host}:${port} is taken; stop the program that listens there, then npm start again`)
   process.exit(1)
 }

@@ -6,7 +6,7 @@
 // UWSHM_TEST_NODE names another Node to run the same tests with the same binary.
 
 import { spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setup } from './setup.mjs'
