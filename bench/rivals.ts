@@ -70,7 +70,7 @@ export async function startUwsgi(): Promise<Rival> {
         ...['--plugin', 'python3', '--wsgi-file', join(import.meta.dirname, 'uwsgi.py'), '--need-app'],
         ...['--master', '--processes', `${processes}`, '--http-socket', join(folder, `${processes}.sock`)],
         ...['--die-on-term', '--disable-logging'],
-        ...sizes.flatMap((size) => ['--cache2', `name=v${size},items=8192,blocksize=${size},keysize=2048`]),
+        ...sizes.flatMap((size) => ['--cache2', `name=v${size},items=8192,blocksize=${size}`]),
         ...['--cache2', 'name=counters,items=8192,blocksize=8'],
       ],
       {
