@@ -23,7 +23,7 @@ fi
 
 if [ ! -e "$bare/.complete" ]; then
   say "making a bare root in $bare"
-  mirror=$(cat /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+  mirror=$(find /etc/apt -name '*.list' -o -name '*.sources' | xargs cat |
     sed -n -e 's/^URIs: *\([^ ]*\/debian\) *$/\1/p' -e 's/^deb \(\[[^]]*\] \)\?\([^ ]*\/debian\/\?\) .*/\2/p' | head -n 1)
   rm -rf "$bare"
   mkdir -p "$bare"
