@@ -1,0 +1,222 @@
+// One process of ours, or of a plain Map, that times itself: it is forked by rivals.ts,
+// told what to run and from when to when, and answers with CPU nanoseconds per call.
+//
+// Every loop is written out, so that each call site stays monomorphic, and each adds
+// up something of what it got, so that none can be optimised away.
+
+import { uwsgi } from '../dist/index.js'
+
+export interface Task {
+  loop: keyof typeof loops
+  size: number
+  /** Milliseconds of the monotonic clock, which all processes share. */
+  start: number
+  end: number
+}
+
+export interface Timing {
+  pid: number
+  nanoseconds: number
+  passes: number
+}
+
+export const sizes = [32, 100, 1024, 16384]
+
+/** 4096 keys of 16 bytes, in an order that is always the same and never sorted. */
+export function makeKeys(kind: 'key' | 'not' = 'key'): string[] {
+  const keys: string[] = []
+  // A full-period generator: every number below 4096 once.
+  for (let i = 0, n = 1; i < 4096; i++, n = (n * 1229 + 1) % 4096)
+    keys.push(flat(`${kind}:${n.toString(16).padStart(12, '0')}`))
+  return keys
+}
+
+/** A string made by concatenation is a tree until someone reads it; a key in hand is not. */
+function flat(text: string) {
+  return Buffer.from(text).toString('latin1')
+}
+
+const keys = makeKeys('key')
+const absent = makeKeys('not')
+const value = (size: number) => Buffer.alloc(size, 'x')
+
+export const loops = {
+  getString(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += cache.getString(key)!.length
+      return seen
+    }
+  },
+
+  getBuffer(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += cache.get(key)!.length
+      return seen
+    }
+  },
+
+  cacheGet(size: number) {
+    const name = `v${size}`
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += uwsgi.cacheGet(key, name)!.length
+      return seen
+    }
+  },
+
+  missString(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    return () => {
+      let seen = 0
+      for (const key of absent) seen += cache.getString(key) === null ? 1 : 0
+      return seen
+    }
+  },
+
+  missCacheGet(size: number) {
+    const name = `v${size}`
+    return () => {
+      let seen = 0
+      for (const key of absent) seen += uwsgi.cacheGet(key, name) === null ? 1 : 0
+      return seen
+    }
+  },
+
+  update(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    const bytes = value(size)
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += cache.update(key, bytes) ? 1 : 0
+      return seen
+    }
+  },
+
+  updateString(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    const text = value(size).toString('latin1')
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += cache.update(key, text) ? 1 : 0
+      return seen
+    }
+  },
+
+  cacheUpdate(size: number) {
+    const name = `v${size}`
+    const bytes = value(size)
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += uwsgi.cacheUpdate(key, bytes, 0, name) ? 1 : 0
+      return seen
+    }
+  },
+
+  setAndDel(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    const bytes = value(size)
+    return () => {
+      let seen = 0
+      for (const key of absent) {
+        seen += cache.set(key, bytes) ? 1 : 0
+        cache.del(key)
+      }
+      return seen
+    }
+  },
+
+  inc() {
+    const cache = uwsgi.cache('counters')
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += Number(cache.inc(key))
+      return seen
+    }
+  },
+
+  mapReference(size: number) {
+    const map = new Map(keys.map((key) => [key, value(size)]))
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += map.get(key)!.length
+      return seen
+    }
+  },
+
+  mapString(size: number) {
+    const map = new Map(keys.map((key) => [key, value(size)]))
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += map.get(key)!.latin1Slice().length
+      return seen
+    }
+  },
+
+  mapBuffer(size: number) {
+    const map = new Map(keys.map((key) => [key, value(size)]))
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += Buffer.from(map.get(key)!).length
+      return seen
+    }
+  },
+
+  mapMiss(size: number) {
+    const map = new Map(keys.map((key) => [key, value(size)]))
+    return () => {
+      let seen = 0
+      for (const key of absent) seen += map.get(key) === undefined ? 1 : 0
+      return seen
+    }
+  },
+
+  mapUpdate(size: number) {
+    const map = new Map(keys.map((key) => [key, value(size)]))
+    const bytes = value(size)
+    return () => {
+      for (const key of keys) map.set(key, Buffer.from(bytes))
+      return map.size
+    }
+  },
+
+  mapInc() {
+    const map = new Map(keys.map((key) => [key, 0]))
+    return () => {
+      let seen = 0
+      for (const key of keys) {
+        const sum = map.get(key)! + 1
+        map.set(key, sum)
+        seen += sum
+      }
+      return seen
+    }
+  },
+}
+
+const prepared = new Map<string, () => number>()
+
+process.on('message', (task: Task) => process.send?.(time(task)))
+
+function time({ loop, size, start, end }: Task): Timing {
+  const name = `${loop} ${size}`
+  const pass = prepared.get(name) ?? loops[loop](size)
+  prepared.set(name, pass)
+
+  let passes = 0
+  while (milliseconds() < start);
+  const before = process.cpuUsage()
+  do {
+    if (pass() <= 0) throw new Error(`${name} got nothing: the cache is not filled`)
+    passes++
+  } while (milliseconds() < end)
+  const { user, system } = process.cpuUsage(before)
+  return { pid: process.pid, nanoseconds: ((user + system) * 1000) / (passes * keys.length), passes }
+}
+
+export function milliseconds() {
+  return Number(process.hrtime.bigint()) / 1e6
+}

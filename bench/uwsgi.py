@@ -1,0 +1,62 @@
+# What the same calls cost in real uWSGI: the loops, run inside a worker, one request
+# each. They mirror those of loops.ts: same keys, same sizes, same clock.
+
+import json
+import os
+import time
+from urllib.parse import parse_qs
+
+import uwsgi
+
+keys = json.loads(os.environ['BENCH_KEYS'])
+absent = [key.replace('key', 'not') for key in keys]
+values = {size: b'x' * size for size in (32, 100, 1024, 16384)}
+
+
+def get(cache, size):
+    for key in keys:
+        uwsgi.cache_get(key, cache)
+
+
+def miss(cache, size):
+    for key in absent:
+        uwsgi.cache_get(key, cache)
+
+
+def update(cache, size):
+    value = values[size]
+    for key in keys:
+        uwsgi.cache_update(key, value, 0, cache)
+
+
+def set_and_del(cache, size):
+    value = values[size]
+    for key in absent:
+        uwsgi.cache_set(key, value, 0, cache)
+        uwsgi.cache_del(key, cache)
+
+
+def inc(cache, size):
+    for key in keys:
+        uwsgi.cache_inc(key, 1, 0, 'counters')
+
+
+def application(environ, start_response):
+    asked = {name: value[0] for name, value in parse_qs(environ['QUERY_STRING']).items()}
+    one_pass = globals()[asked['op']]
+    size, start, end = int(asked['size']), float(asked['start']), float(asked['end'])
+    cache = 'v%d' % size
+
+    # Both processes of a pair begin and end at the same moment of the same clock.
+    while time.monotonic() * 1000 < start:
+        pass
+    passes, began = 0, time.process_time()
+    while True:
+        one_pass(cache, size)
+        passes += 1
+        if time.monotonic() * 1000 >= end:
+            break
+    nanoseconds = (time.process_time() - began) * 1e9 / (passes * len(keys))
+
+    start_response('200 OK', [('Content-Type', 'application/json')])
+    return [json.dumps({'pid': os.getpid(), 'nanoseconds': nanoseconds, 'passes': passes}).encode()]

@@ -1,0 +1,233 @@
+// Making a cache, finding a key, and the operations on one item.
+#include "cache.hpp"
+
+#include <algorithm>
+
+namespace uwshm {
+
+Status Cache::Validate(const CacheGeometry& geometry) {
+  constexpr uint64_t kMost = uint64_t{1} << 30;  // links number buckets and slots in 32 bits
+  if (geometry.slots() > kMost || geometry.hashsize > kMost || geometry.blocksize > kMost) return Status::kTooLarge;
+  const bool sound = geometry.max_items > 0 && geometry.blocksize > 0 && geometry.keysize > 0 &&
+                     geometry.keysize < 65536 && geometry.hashsize > 0 && geometry.threads > 0 &&
+                     (geometry.hashsize & (geometry.hashsize - 1)) == 0;
+  return sound ? Status::kOk : Status::kForeign;
+}
+
+Status Cache::Create(InstanceId instance, uint32_t ordinal, const char* name, const CacheGeometry& geometry,
+                     HashSeed seed, LockTable* locks) {
+  Status status = Validate(geometry);
+  if (status != Status::kOk) return status;
+  const CachePlaces at = CachePlaces::Of(geometry);
+  SegmentSpec spec{"uwshm:cache",
+                   SegmentKind::kCache,
+                   ordinal,
+                   kCacheLayout,
+                   instance,
+                   at.size,
+                   {geometry.max_items, geometry.blocksize, geometry.keysize, geometry.hashsize, geometry.threads,
+                    geometry.first_lock}};
+  status = segment_.Create(spec);
+  if (status != Status::kOk) return status;
+  CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
+  header->seed[0] = seed.a;
+  header->seed[1] = seed.b;
+  strncpy(header->name, name, sizeof header->name - 1);
+  geometry_ = geometry;
+  locks_ = locks;
+  Lay(at);
+  return Status::kOk;
+}
+
+Status Cache::Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t threads, LockTable* locks,
+                     uint64_t* layout) {
+  SegmentSpec spec{"", SegmentKind::kCache, ordinal, kCacheLayout, instance, 0, {}};
+  Status status = segment_.Attach(fd, &spec);
+  *layout = spec.layout;
+  if (status != Status::kOk) return status;
+  for (uint64_t value : spec.geometry)
+    if (value > UINT32_MAX) return Status::kForeign;
+  auto word = [&](int i) { return static_cast<uint32_t>(spec.geometry[i]); };
+  geometry_ = {word(0), word(1), word(2), word(3), word(4), word(5)};
+  if (Validate(geometry_) != Status::kOk || CachePlaces::Of(geometry_).size != spec.size ||
+      geometry_.threads != threads || uint64_t{geometry_.first_lock} + geometry_.locks() > locks->count())
+    return Status::kForeign;
+  locks_ = locks;
+  Lay(CachePlaces::Of(geometry_));
+  return Status::kOk;
+}
+
+void Cache::Lay(const CachePlaces& at) {
+  const CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
+  seed_ = {header->seed[0], header->seed[1]};
+  name_.assign(header->name, strnlen(header->name, sizeof header->name));
+  slots_ = static_cast<uint32_t>(geometry_.slots());
+  stripe_mask_ = geometry_.stripes() - 1;
+  key_stride_ = at.key_stride;
+  block_stride_ = at.block_stride;
+  pool_ = segment_.At<Pool>(at.pool);
+  stripes_ = segment_.At<Stripe>(at.stripes);
+  cells_ = segment_.At<Cell>(at.cells);
+  buckets_ = segment_.At<std::atomic<uint32_t>>(at.buckets);
+  items_ = segment_.At<Item>(at.items);
+  keys_ = segment_.base() + at.keys;
+  blocks_ = segment_.base() + at.blocks;
+}
+
+Status Cache::KeyOf(const uint8_t* bytes, size_t size, Key* key) const {
+  if (size == 0) return Status::kKeyEmpty;
+  if (size > geometry_.keysize) return Status::kKeyTooLong;
+  const uint64_t hash = SipHash13(seed_, bytes, size);
+  key->bytes = bytes;
+  key->size = static_cast<uint32_t>(size);
+  key->hash = static_cast<uint32_t>(hash >> 32);
+  key->bucket = static_cast<uint32_t>(hash) & (geometry_.hashsize - 1);
+  key->stripe = key->bucket & stripe_mask_;
+  return Status::kOk;
+}
+
+bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
+  place->link = key.bucket;
+  Slot slot = buckets_[key.bucket].load(std::memory_order_acquire);
+  for (uint32_t steps = 0; slot != 0; steps++) {
+    if (!ValidSlot(slot) || steps > slots_) return false;
+    // A torn chain may be a circle: look up from the page now and then.
+    if ((steps & 63) == 63 && stripes_[key.stripe].sequence.load(std::memory_order_acquire) != sequence) return false;
+    const Item& item = At(slot);
+    if (item.hash.load(std::memory_order_relaxed) == key.hash &&
+        item.key_size.load(std::memory_order_relaxed) == key.size &&
+        SameBytes(KeyBytesOf(slot, key.size), key.bytes, key.size))
+      break;
+    place->link = LinkAfter(slot);
+    slot = item.chain_next.load(std::memory_order_acquire);
+  }
+  place->slot = slot;
+  return true;
+}
+
+uint8_t* Cache::Begin(const Caller& caller) {
+  const Slot spare = SpareOf(caller.thread);
+  return ValidSlot(spare) ? ValueOf(spare) : nullptr;
+}
+
+Status Cache::Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
+                    uint64_t expires_at) {
+  if (size > geometry_.blocksize) return Status::kValueTooLarge;
+  uint8_t* room = Begin(caller);
+  if (room == nullptr) return Status::kCorrupt;
+  CopyIn(room, static_cast<const uint8_t*>(value), size);
+  return Publish(caller, key, how, static_cast<uint32_t>(size), flags, expires_at);
+}
+
+Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags,
+                      uint64_t expires_at) {
+  Cell& cell = cells_[caller.thread];
+  const Slot fresh = SpareOf(caller.thread);
+  if (!ValidSlot(fresh)) return Status::kCorrupt;
+  Item& item = At(fresh);
+  item.hash.store(key.hash, std::memory_order_relaxed);
+  item.key_size.store(key.size, std::memory_order_relaxed);
+  item.flags.store(flags, std::memory_order_relaxed);
+  item.value_size.store(size, std::memory_order_relaxed);
+  item.first_block.store(fresh, std::memory_order_relaxed);
+  item.expires_at.store(expires_at, std::memory_order_relaxed);
+  CopyIn(KeyBytesOf(fresh, key.size), key.bytes, key.size);
+
+  Stripe& stripe = stripes_[key.stripe];
+  for (;;) {
+    Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+    if (guard.status() != Status::kOk) return guard.status();
+    Place place;
+    if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    const bool present = place.slot != 0;
+    if (present && how == How::kAdd && !Expired(At(place.slot), caller)) {
+      guard.Release();
+      ReturnReserved(caller);
+      return Status::kExists;
+    }
+    const Slot reserved = cell.reserved.load(std::memory_order_relaxed);
+    if (!present && reserved == 0) {
+      guard.Release();
+      Status status = Reserve(caller);
+      if (status != Status::kOk) return status;
+      continue;  // somebody may have stored the key meanwhile: look again
+    }
+    if (expires_at != 0) {
+      const uint64_t earliest = stripe.earliest.load(std::memory_order_relaxed);
+      if (earliest == 0 || expires_at < earliest) stripe.earliest.store(expires_at, std::memory_order_relaxed);
+    }
+    const uint32_t count = stripe.count.load(std::memory_order_relaxed);
+    if (present) {
+      item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count});
+      guard.Release();
+      ReturnReserved(caller);
+    } else {
+      item.chain_next.store(0, std::memory_order_relaxed);
+      Apply(cell, StripeLock(key.stripe), {place.link, 0, fresh, reserved, 0, count + 1});
+    }
+    return Status::kOk;
+  }
+}
+
+Status Cache::Add(const Caller& caller, const Key& key, uint64_t n, uint64_t expires_at, uint64_t* result) {
+  if (geometry_.blocksize < sizeof n) return Status::kValueTooLarge;
+  for (;;) {
+    {
+      Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+      if (guard.status() != Status::kOk) return guard.status();
+      Place place;
+      if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+      if (place.slot != 0 && !Expired(At(place.slot), caller)) {
+        const Item& item = At(place.slot);
+        if (item.value_size.load(std::memory_order_relaxed) != sizeof n ||
+            (item.flags.load(std::memory_order_relaxed) & kText) != 0)
+          return Status::kNotANumber;
+        *result = LoadWord(ValueOf(place.slot)) + n;
+        StoreWord(ValueOf(place.slot), *result);
+        return Status::kOk;
+      }
+    }
+    Status status = Store(caller, key, How::kAdd, &n, sizeof n, 0, expires_at);
+    if (status != Status::kExists) {
+      *result = n;
+      return status;
+    }
+  }
+}
+
+Status Cache::Remove(const Caller& caller, const Key& key) {
+  Status status = ReturnReserved(caller);
+  if (status != Status::kOk) return status;
+  Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+  if (guard.status() != Status::kOk) return guard.status();
+  Place place;
+  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (place.slot == 0) return Status::kNotFound;
+  const bool expired = Expired(At(place.slot), caller);
+  Unlink(caller, key.stripe, place);
+  guard.Release();
+  ReturnReserved(caller);
+  return expired ? Status::kNotFound : Status::kOk;
+}
+
+CacheFigures Cache::Figures(uint32_t threads_used) const {
+  CacheFigures figures{};
+  for (uint32_t i = 0; i < geometry_.stripes(); i++) figures.items += stripes_[i].count.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < threads_used; i++) {
+    const Cell& cell = cells_[i];
+    figures.hits += cell.hits.load(std::memory_order_relaxed);
+    figures.misses += cell.misses.load(std::memory_order_relaxed);
+    figures.full += cell.full.load(std::memory_order_relaxed);
+    figures.repairs += cell.repairs.load(std::memory_order_relaxed);
+  }
+  return figures;
+}
+
+uint32_t Cache::HolderPid() const {
+  for (uint32_t i = 0; i < geometry_.locks(); i++)
+    if (uint32_t pid = locks_->HolderOf(geometry_.first_lock + i)) return pid;
+  return 0;
+}
+
+}  // namespace uwshm

@@ -1,0 +1,235 @@
+// One cache: a hash table in a segment, read without locks, written so that
+// anybody may die anywhere. cache_layout.hpp has the drawing and the rules.
+//
+// Thread rules: any number of threads and processes call anything at any time,
+// each with its own Caller. Reads take no lock unless writers of the same
+// stripe keep overtaking them. A write holds one lock at a time, for a few
+// stores. Every call returns: an owner that lives but does not go on makes it
+// give up with kBusy after Caller::patience_ms.
+//
+// Keys and values arrive as private bytes and leave as private copies, with
+// one exception: `Begin` lends the caller its own spare slot to fill.
+#pragma once
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "cache_layout.hpp"
+#include "hash.hpp"
+#include "lock.hpp"
+#include "shared_bytes.hpp"
+
+namespace uwshm {
+
+struct Key {
+  const uint8_t* bytes;
+  uint32_t size;
+  uint32_t hash;    // high half: compared
+  uint32_t bucket;  // from the low half
+  uint32_t stripe;
+};
+
+// What a read has found, beside the bytes.
+struct Found {
+  uint32_t size;
+  uint32_t flags;
+  uint64_t expires_at;  // boot-time milliseconds, 0 = never
+};
+
+enum class How : uint8_t { kAdd, kReplace };  // uWSGI's set and update
+
+struct CacheFigures {
+  uint64_t items, hits, misses, full, repairs;
+};
+
+class Cache final : public Repairable {
+ public:
+  // kTooLarge: the geometry exceeds what the layout can number.
+  static Status Validate(const CacheGeometry& geometry);
+
+  Status Create(InstanceId instance, uint32_t ordinal, const char* name, const CacheGeometry& geometry, HashSeed seed,
+                LockTable* locks);
+  Status Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t threads, LockTable* locks, uint64_t* layout);
+
+  const std::string& name() const { return name_; }
+  const CacheGeometry& geometry() const { return geometry_; }
+  Segment& segment() { return segment_; }
+
+  // kOk, kKeyEmpty or kKeyTooLong; only then may the key be used.
+  Status KeyOf(const uint8_t* bytes, size_t size, Key* key) const;
+
+  enum Count { kCounted, kUncounted };  // whether hits and misses are told
+
+  // Calls take(bytes, found) with the item's value, and perhaps again: only the
+  // last call counts, and only if kOk is returned. `bytes` may be changing
+  // under a call that will be repeated: copy them, interpret the copy. No lock
+  // is held meanwhile. kOk, kNotFound; kBusy, kCorrupt from the fallback.
+  template <class Take>
+  Status Read(const Caller& caller, const Key& key, Count count, Take take);
+
+  // The calling thread's spare slot: room for blocksize bytes that nobody else
+  // looks at until they are published. nullptr: the cache is corrupt.
+  uint8_t* Begin(const Caller& caller);
+  // Publishes what was written there. kOk, kExists (kAdd only), kFull, kBusy, kCorrupt.
+  Status Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at);
+  // Begin, copy, Publish. kValueTooLarge as well.
+  Status Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
+               uint64_t expires_at);
+
+  // Adds to a counter, in two's complement; a missing one starts at 0 and gets
+  // `expires_at`. kOk, kNotANumber, kFull, kValueTooLarge (blocksize < 8).
+  Status Add(const Caller& caller, const Key& key, uint64_t n, uint64_t expires_at, uint64_t* result);
+
+  // kOk, kNotFound (an expired item is removed all the same).
+  Status Remove(const Caller& caller, const Key& key);
+
+  // Stripe by stripe: what others store behind its back survives.
+  Status Clear(const Caller& caller, uint64_t* removed);
+  Status Keys(const Caller& caller, std::vector<std::string>* keys);
+  // Removes what has expired; a busy stripe is left for the next time.
+  uint64_t Sweep(const Caller& caller);
+
+  CacheFigures Figures(uint32_t threads_used) const;
+  uint32_t HolderPid() const;
+
+  // Finishes and returns what a dead thread left: `dead` is a caller that acts
+  // in its name. False: something is busy. REQUIRES: the process table's lock.
+  bool Settle(const Caller& dead);
+  void Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) override;
+
+  // Walks every invariant; empty when all hold. Nobody may be writing.
+  std::string Check() const;
+
+ private:
+  friend class CacheCheck;
+
+  // Where a key is, or where it would be appended (slot 0).
+  struct Place {
+    Slot slot;
+    uint32_t link;
+  };
+
+  // A step from one valid state to the next, committed by storing one link.
+  struct Change {
+    uint32_t link, expected, desired;
+    Slot spare, reserved;
+    uint32_t count;
+  };
+
+  void Lay(const CachePlaces& at);
+  bool ValidSlot(Slot slot) const { return slot - 1 < slots_; }
+  Item& At(Slot slot) const { return items_[slot]; }
+  uint8_t* ValueOf(Slot slot) const { return blocks_ + slot * block_stride_; }
+  uint8_t* KeyBytesOf(Slot slot, uint32_t size) const {
+    return size <= kInlineKey ? items_[slot].key : keys_ + slot * key_stride_;
+  }
+  uint32_t StripeLock(uint32_t stripe) const { return geometry_.first_lock + stripe; }
+  uint32_t PoolLock() const { return geometry_.first_lock + geometry_.stripes(); }
+  static bool Expired(const Item& item, const Caller& caller) {
+    const uint64_t at = item.expires_at.load(std::memory_order_relaxed);
+    return at != 0 && at <= caller.now();
+  }
+
+  // False: the walk met a torn or impossible link, or the stripe has moved on
+  // from `sequence` (which it cannot while its lock is held).
+  bool Find(const Key& key, uint32_t sequence, Place* place) const;
+  template <class Take>
+  Status ReadLocked(const Caller& caller, const Key& key, Count count, Take take);
+
+  // The word a link number stands for: buckets first, then every slot's
+  // chain_next, then the pool's head and mark. nullptr: no such link.
+  std::atomic<uint32_t>* LinkAt(uint32_t link) const;
+  uint32_t LinkAfter(Slot slot) const { return geometry_.hashsize + slot; }
+  uint32_t PoolHeadLink() const { return geometry_.hashsize + slots_ + 1; }
+  uint32_t PoolMarkLink() const { return geometry_.hashsize + slots_ + 2; }
+
+  // REQUIRES for these: `lock` held.
+  void Apply(Cell& cell, uint32_t lock, const Change& change);
+  void Finish(Cell& cell, uint32_t lock);
+  std::atomic<uint32_t>& CountBehind(uint32_t lock) const;
+  // Takes the item at `place` off its chain; its slot becomes the thread's reserved one.
+  void Unlink(const Caller& caller, uint32_t stripe, const Place& place);
+
+  Slot SpareOf(uint32_t thread) const;
+  // A slot of capacity for the calling thread. REQUIRES: no lock held. kFull when there is none.
+  Status Reserve(const Caller& caller);
+  // Gives it back. If the pool is busy the thread keeps it: it stays accounted for.
+  Status ReturnReserved(const Caller& caller);
+  template <class Which>
+  Status RemoveWhere(const Caller& caller, uint32_t stripe, Guard::Mode mode, Which which, uint64_t* removed);
+  Status SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mode, uint64_t* removed);
+
+  Segment segment_;
+  LockTable* locks_ = nullptr;
+  CacheGeometry geometry_{};
+  HashSeed seed_{};
+  std::string name_;
+  uint32_t slots_ = 0;
+  uint32_t stripe_mask_ = 0;
+  uint64_t key_stride_ = 0, block_stride_ = 0;
+  Pool* pool_ = nullptr;
+  Stripe* stripes_ = nullptr;
+  Cell* cells_ = nullptr;
+  std::atomic<uint32_t>* buckets_ = nullptr;
+  Item* items_ = nullptr;
+  uint8_t* keys_ = nullptr;
+  uint8_t* blocks_ = nullptr;
+};
+
+template <class Take>
+Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take) {
+  // Writers of one stripe out of 256 overtake a reader now and then; this many
+  // times in a row they do only when something is wrong, and the lock mends it.
+  constexpr int kRounds = 64;
+  Cell& cell = cells_[caller.thread];
+  const Stripe& stripe = stripes_[key.stripe];
+  for (int round = 0; round < kRounds; round++) {
+    const uint32_t sequence = stripe.sequence.load(std::memory_order_acquire);
+    Place place;
+    if (!Find(key, sequence, &place)) continue;
+    bool hit = false;
+    if (place.slot != 0) {
+      const Item& item = At(place.slot);
+      const Found found{item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
+                        item.expires_at.load(std::memory_order_relaxed)};
+      if (found.size > geometry_.blocksize) continue;
+      hit = found.expires_at == 0 || found.expires_at > caller.now();
+      if (hit) take(const_cast<const uint8_t*>(ValueOf(place.slot)), found);
+    }
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (stripe.sequence.load(std::memory_order_relaxed) != sequence) continue;
+    if (count == kCounted) Bump(hit ? cell.hits : cell.misses);
+    return hit ? Status::kOk : Status::kNotFound;
+  }
+  return ReadLocked(caller, key, count, take);
+}
+
+template <class Take>
+Status Cache::ReadLocked(const Caller& caller, const Key& key, Count count, Take take) {
+  Cell& cell = cells_[caller.thread];
+  Found found{};
+  uint8_t* copy = nullptr;
+  {
+    Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+    if (guard.status() != Status::kOk) return guard.status();
+    Place place;
+    if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    if (place.slot != 0 && !Expired(At(place.slot), caller)) {
+      const Item& item = At(place.slot);
+      found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
+               item.expires_at.load(std::memory_order_relaxed)};
+      if (found.size > geometry_.blocksize) return Status::kCorrupt;
+      copy = static_cast<uint8_t*>(malloc(found.size + 1));
+      if (copy == nullptr) return Status::kNoMemory;
+      CopyOut(copy, ValueOf(place.slot), found.size);
+    }
+  }
+  if (count == kCounted) Bump(copy ? cell.hits : cell.misses);
+  if (copy == nullptr) return Status::kNotFound;
+  take(const_cast<const uint8_t*>(copy), found);
+  free(copy);
+  return Status::kOk;
+}
+
+}  // namespace uwshm

@@ -1,0 +1,179 @@
+// One cache, byte for byte, as every process maps it.
+//
+//   0 ────────────┬──────────────────────────────────────────────────────┐
+//     header      │ SegmentHeader, CacheHeader: name, hash seed    320 B │
+//   pool ─────────┼──────────────────────────────────────────────────────┤
+//     Pool        │ free slots: a list, and a mark for never used ones   │
+//   stripes_at ───┼──────────────────────────────────────────────────────┤
+//     Stripe ×    │ sequence, count, earliest expiry                64 B │
+//   cells_at ─────┼──────────────────────────────────────────────────────┤
+//     Cell ×      │ per thread: intent, spare, reserved, counters  128 B │
+//   buckets_at ───┼──────────────────────────────────────────────────────┤
+//     buckets     │ u32 × hashsize     first item of each chain          │
+//   items_at ─────┼──────────────────────────────────────────────────────┤
+//     Item ×      │ (max_items + threads + 1);  slot 0 is ∅        128 B │
+//   keys_at ──────┼──────────────────────────────────────────────────────┤
+//     long keys   │ keysize × slots; keys up to 80 B stand in the item   │
+//   blocks_at ────┼──────────────────────────────────────────────────────┤
+//     blocks      │ blocksize × slots                                    │
+//   ──────────────┴──────────────────────────────────────────────────────┘
+//
+// All zero is a valid empty cache, and a page nobody touched costs nothing.
+//
+// **A slot is never changed while it can be found.** Each thread owns one
+// *spare* slot. A write fills the spare, which nobody else looks at, and then
+// publishes it by storing one link: in place of the old item (whose slot
+// becomes the new spare) or at the end of the chain (a slot reserved from the
+// pool becomes the spare). So a value cannot be torn by a death, a lock is
+// held for a few stores whatever the value's size, and plain updates never
+// meet the pool. Only a counter's eight bytes change in place: one store.
+//
+// The *sequence* of a stripe goes up after a slot has left one of its chains
+// and before that slot is used again. A reader that finds the sequence
+// unchanged has therefore read slots that nobody had reused meanwhile; it needs
+// no lock, and a dead writer cannot hold it up.
+//
+// Locks: one per stripe (a bucket belongs to exactly one stripe), one for the
+// pool. A thread holds one of them at a time, never two.
+//
+// True whenever no lock is held and no call is under way (check.cpp walks all):
+//   I1  A link is a slot number in 0..slots, never an address.
+//   I2  Every slot is in exactly one place: on a chain, on the free list, above
+//       the pool's mark, a thread's spare, or a thread's reserved slot.
+//   I3  An item stands in the bucket of its key's hash; no two have one key.
+//   I4  stripe.count = items on its chains; pool.count = length of its list;
+//       items + free + reserved = max_items.
+//   I5  stripe.earliest is 0 only if nothing in the stripe expires, and never
+//       later than the first expiry in it.
+//   I6  No intent is armed.
+//
+// A process may die between any two stores. Every change of a chain or of the
+// pool is one `Change` (cache_change.cpp): the thread's intent record says
+// which link is about to be stored, what it was and will be, and what follows
+// from that; then the link is stored; then what follows. Who takes the lock of
+// a dead owner looks at the link: stored, and the rest is done again; not
+// stored, and nothing has happened.
+//
+// Changed what a byte means? Raise the version in kCacheLayout: old segments
+// must be refused. Sizes are in the number already.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "segment.hpp"
+
+namespace uwshm {
+
+using Slot = uint32_t;  // 0 = none
+
+struct CacheHeader {
+  char name[128];
+  uint64_t seed[2];
+  uint64_t spare[6];
+};
+static_assert(sizeof(CacheHeader) == 192);
+
+struct Pool {
+  alignas(64) std::atomic<uint32_t> head;  // first free slot
+  std::atomic<uint32_t> count;             // slots on the list
+  std::atomic<uint32_t> mark;              // slots 1..mark were used at least once
+  uint32_t spare[13];                      // bitmap mode: where the next search starts
+};
+static_assert(sizeof(Pool) == 64);
+
+struct Stripe {
+  alignas(64) std::atomic<uint32_t> sequence;
+  std::atomic<uint32_t> count;     // live items
+  std::atomic<uint64_t> earliest;  // no item expires before; 0 = none expires
+  uint64_t spare[6];               // eviction: ends of the recency list, the hand
+};
+static_assert(sizeof(Stripe) == 64);
+
+// What a thread is about to do under the lock it holds.
+struct Intent {
+  std::atomic<uint32_t> armed;  // lock number + 1; 0 = nothing is under way
+  std::atomic<uint32_t> link;   // which link: see Cache::LinkAt
+  std::atomic<uint32_t> expected, desired;
+  std::atomic<uint32_t> spare, reserved;  // the thread's slots afterwards
+  std::atomic<uint32_t> count;            // of the stripe or the pool, afterwards
+  uint32_t unused;
+};
+static_assert(sizeof(Intent) == 32);
+
+struct Cell {
+  alignas(64) Intent intent;
+  std::atomic<uint32_t> spare;     // 0 = not used yet: max_items + 1 + thread
+  std::atomic<uint32_t> reserved;  // taken from the pool, not yet published
+  uint64_t gap[3];
+  alignas(64) std::atomic<uint64_t> hits;
+  std::atomic<uint64_t> misses;
+  std::atomic<uint64_t> full;
+  std::atomic<uint64_t> repairs;
+  uint64_t room[4];  // evictions, expirations, refusals
+};
+static_assert(sizeof(Cell) == 128);
+
+constexpr uint32_t kInlineKey = 80;
+
+enum ItemFlags : uint32_t {
+  kAscii = 1,  // every byte < 128: may be decoded as Latin-1, four times as fast
+  kText = 2,   // stored from a string: eight bytes of text are no counter
+};
+
+struct Item {
+  std::atomic<uint32_t> chain_next;  // the free list when free
+  std::atomic<uint32_t> hash;        // high half of the key's hash; the low half chose the bucket
+  std::atomic<uint32_t> key_size;
+  std::atomic<uint32_t> flags;
+  std::atomic<uint32_t> value_size;
+  std::atomic<uint32_t> first_block;  // = slot, with fixed blocks
+  std::atomic<uint64_t> expires_at;   // boot-time milliseconds, 0 = never
+  uint32_t checksum;                  // store
+  uint32_t stamp;                     // eviction: when last used
+  uint32_t newer, older;              // eviction: recency list
+  uint8_t key[kInlineKey];
+};
+static_assert(sizeof(Item) == 128);
+
+// What a cache is made of; everything else follows from these.
+struct CacheGeometry {
+  uint32_t max_items;
+  uint32_t blocksize;  // bytes; the largest value
+  uint32_t keysize;    // bytes; the longest key
+  uint32_t hashsize;   // buckets, a power of two
+  uint32_t threads;    // thread slots of the instance
+  uint32_t first_lock;
+
+  uint32_t stripes() const { return hashsize < 256 ? hashsize : 256; }
+  uint32_t locks() const { return stripes() + 1; }
+  uint64_t slots() const { return uint64_t{max_items} + threads; }
+};
+
+struct CachePlaces {
+  uint64_t pool, stripes, cells, buckets, items, keys, blocks, size;
+  uint64_t key_stride, block_stride;
+
+  static CachePlaces Of(const CacheGeometry& geometry) {
+    CachePlaces at;
+    auto page = [](uint64_t offset) { return (offset + 4095) & ~uint64_t{4095}; };
+    const uint64_t slots = geometry.slots() + 1;
+    at.key_stride = geometry.keysize > kInlineKey ? (uint64_t{geometry.keysize} + 7) & ~uint64_t{7} : 0;
+    at.block_stride = (uint64_t{geometry.blocksize} + 7) & ~uint64_t{7};
+    at.pool = sizeof(SegmentHeader) + sizeof(CacheHeader);
+    at.stripes = at.pool + sizeof(Pool);
+    at.cells = at.stripes + geometry.stripes() * sizeof(Stripe);
+    at.buckets = page(at.cells + uint64_t{geometry.threads} * sizeof(Cell));
+    at.items = page(at.buckets + uint64_t{geometry.hashsize} * sizeof(uint32_t));
+    at.keys = page(at.items + slots * sizeof(Item));
+    at.blocks = page(at.keys + slots * at.key_stride);
+    at.size = page(at.blocks + slots * at.block_stride);
+    return at;
+  }
+};
+
+constexpr uint64_t kCacheLayout =
+    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
+                     sizeof(Item), kInlineKey});
+
+}  // namespace uwshm

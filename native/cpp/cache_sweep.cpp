@@ -1,0 +1,99 @@
+// What concerns many items at once goes stripe by stripe, and takes one item at
+// a time off: no lock is held for long, and a death costs nothing.
+#include "cache.hpp"
+
+namespace uwshm {
+
+template <class Which>
+Status Cache::RemoveWhere(const Caller& caller, uint32_t stripe, Guard::Mode mode, Which which, uint64_t* removed) {
+  uint32_t bucket = stripe;
+  for (;;) {
+    Status status = ReturnReserved(caller);
+    if (status != Status::kOk) return status;
+    Guard guard(*locks_, StripeLock(stripe), caller, *this, mode);
+    if (guard.status() != Status::kOk) return guard.status();
+    Place victim{0, 0};
+    for (; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
+      victim = {buckets_[bucket].load(std::memory_order_relaxed), bucket};
+      for (uint32_t steps = 0; victim.slot != 0; steps++) {
+        if (!ValidSlot(victim.slot) || steps > slots_) return Status::kCorrupt;
+        if (which(At(victim.slot))) break;
+        victim = {At(victim.slot).chain_next.load(std::memory_order_relaxed), LinkAfter(victim.slot)};
+      }
+      if (victim.slot != 0) break;
+    }
+    if (victim.slot == 0) return Status::kOk;
+    Unlink(caller, stripe, victim);
+    ++*removed;
+  }
+}
+
+Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mode, uint64_t* removed) {
+  const uint64_t now = caller.now();
+  auto expired = [now](const Item& item) {
+    const uint64_t at = item.expires_at.load(std::memory_order_relaxed);
+    return at != 0 && at <= now;
+  };
+  Status status = RemoveWhere(caller, stripe, mode, expired, removed);
+  if (status != Status::kOk) return status;
+
+  // One whole look under one lock tells exactly what expires first; while the
+  // lock was let go in between, it could not have been known.
+  Guard guard(*locks_, StripeLock(stripe), caller, *this, mode);
+  if (guard.status() != Status::kOk) return guard.status();
+  uint64_t earliest = 0;
+  for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
+    Slot slot = buckets_[bucket].load(std::memory_order_relaxed);
+    for (uint32_t steps = 0; slot != 0; steps++) {
+      if (!ValidSlot(slot) || steps > slots_) return Status::kCorrupt;
+      const uint64_t at = At(slot).expires_at.load(std::memory_order_relaxed);
+      if (at != 0 && (earliest == 0 || at < earliest)) earliest = at;
+      slot = At(slot).chain_next.load(std::memory_order_relaxed);
+    }
+  }
+  stripes_[stripe].earliest.store(earliest, std::memory_order_relaxed);
+  return Status::kOk;
+}
+
+uint64_t Cache::Sweep(const Caller& caller) {
+  uint64_t removed = 0;
+  for (uint32_t stripe = 0; stripe <= stripe_mask_; stripe++) {
+    const uint64_t earliest = stripes_[stripe].earliest.load(std::memory_order_relaxed);
+    if (earliest != 0 && earliest <= caller.now()) SweepStripe(caller, stripe, Guard::kTry, &removed);
+  }
+  return removed;
+}
+
+Status Cache::Clear(const Caller& caller, uint64_t* removed) {
+  *removed = 0;
+  for (uint32_t stripe = 0; stripe <= stripe_mask_; stripe++) {
+    Status status = RemoveWhere(caller, stripe, Guard::kWait, [](const Item&) { return true; }, removed);
+    if (status != Status::kOk) return status;
+  }
+  return ReturnReserved(caller);
+}
+
+Status Cache::Keys(const Caller& caller, std::vector<std::string>* keys) {
+  for (uint32_t stripe = 0; stripe <= stripe_mask_; stripe++) {
+    Guard guard(*locks_, StripeLock(stripe), caller, *this);
+    if (guard.status() != Status::kOk) return guard.status();
+    for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
+      Slot slot = buckets_[bucket].load(std::memory_order_relaxed);
+      for (uint32_t steps = 0; slot != 0; steps++) {
+        if (!ValidSlot(slot) || steps > slots_) return Status::kCorrupt;
+        const Item& item = At(slot);
+        const uint32_t size = item.key_size.load(std::memory_order_relaxed);
+        if (size > geometry_.keysize) return Status::kCorrupt;
+        if (!Expired(item, caller)) {
+          std::string key(size, '\0');
+          CopyOut(reinterpret_cast<uint8_t*>(&key[0]), KeyBytesOf(slot, size), size);
+          keys->push_back(std::move(key));
+        }
+        slot = item.chain_next.load(std::memory_order_relaxed);
+      }
+    }
+  }
+  return Status::kOk;
+}
+
+}  // namespace uwshm

@@ -1,0 +1,132 @@
+// Walks the invariants of cache_layout.hpp, all of them, believing nothing it
+// reads. Tests call it after every crash; so will fsck.
+#include <cstdarg>
+#include <cstdio>
+
+#include "cache.hpp"
+
+namespace uwshm {
+namespace {
+
+std::string Text(const char* format, ...) __attribute__((format(printf, 1, 2)));
+
+std::string Text(const char* format, ...) {
+  char line[256];
+  va_list arguments;
+  va_start(arguments, format);
+  vsnprintf(line, sizeof line, format, arguments);
+  va_end(arguments);
+  return line;
+}
+
+uint32_t Word(const std::atomic<uint32_t>& word) { return word.load(std::memory_order_acquire); }
+
+}  // namespace
+
+class CacheCheck {
+ public:
+  explicit CacheCheck(const Cache& cache) : c_(cache), place_of_(cache.slots_ + 1, nullptr) {}
+
+  std::string Run() {
+    std::string fault;
+    for (uint32_t stripe = 0; stripe <= c_.stripe_mask_ && fault.empty(); stripe++) fault = WalkStripe(stripe);
+    if (fault.empty()) fault = WalkPool();
+    for (uint32_t thread = 0; thread < c_.geometry_.threads && fault.empty(); thread++) fault = LookAtCell(thread);
+    return fault.empty() ? Account() : fault;
+  }
+
+ private:
+  // I2: every slot is in one place only.
+  std::string Seen(Slot slot, const char* place) {
+    if (!c_.ValidSlot(slot)) return Text("I1: %s holds slot %u of %u", place, slot, c_.slots_);
+    if (place_of_[slot] != nullptr) return Text("I2: slot %u is on %s and on %s", slot, place_of_[slot], place);
+    place_of_[slot] = place;
+    return "";
+  }
+
+  std::string WalkStripe(uint32_t stripe) {
+    uint32_t count = 0;
+    uint64_t first = 0;
+    for (uint32_t bucket = stripe; bucket < c_.geometry_.hashsize; bucket += c_.stripe_mask_ + 1) {
+      for (Slot slot = Word(c_.buckets_[bucket]); slot != 0; slot = Word(c_.At(slot).chain_next)) {
+        std::string fault = Seen(slot, "a chain");
+        if (fault.empty()) fault = LookAtItem(slot, bucket);
+        if (!fault.empty()) return fault;
+        count++;
+        const uint64_t at = c_.At(slot).expires_at.load(std::memory_order_relaxed);
+        if (at != 0 && (first == 0 || at < first)) first = at;
+      }
+    }
+    items_ += count;
+    const Stripe& said = c_.stripes_[stripe];
+    if (Word(said.count) != count) return Text("I4: stripe %u counts %u of %u items", stripe, Word(said.count), count);
+    const uint64_t earliest = said.earliest.load(std::memory_order_relaxed);
+    if (first != 0 && (earliest == 0 || earliest > first))
+      return Text("I5: stripe %u expects no expiry before %llu, one is at %llu", stripe,
+                  static_cast<unsigned long long>(earliest), static_cast<unsigned long long>(first));
+    return "";
+  }
+
+  std::string LookAtItem(Slot slot, uint32_t bucket) {
+    const Item& item = c_.At(slot);
+    const uint32_t size = Word(item.key_size);
+    if (size == 0 || size > c_.geometry_.keysize) return Text("I3: item %u has a key of %u bytes", slot, size);
+    if (Word(item.value_size) > c_.geometry_.blocksize)
+      return Text("I3: item %u has a value of %u bytes", slot, Word(item.value_size));
+    std::string bytes(size, '\0');
+    CopyOut(reinterpret_cast<uint8_t*>(&bytes[0]), c_.KeyBytesOf(slot, size), size);
+    Key key{};
+    c_.KeyOf(reinterpret_cast<const uint8_t*>(bytes.data()), size, &key);
+    if (key.bucket != bucket || key.hash != Word(item.hash))
+      return Text("I3: item %u stands in bucket %u, its key belongs in %u", slot, bucket, key.bucket);
+    Cache::Place place;
+    if (!c_.Find(key, Word(c_.stripes_[key.stripe].sequence), &place) || place.slot != slot)
+      return Text("I3: the key of item %u leads to item %u", slot, place.slot);
+    return "";
+  }
+
+  std::string WalkPool() {
+    uint32_t count = 0;
+    for (Slot slot = Word(c_.pool_->head); slot != 0; slot = Word(c_.At(slot).chain_next), count++) {
+      std::string fault = Seen(slot, "the free list");
+      if (!fault.empty()) return fault;
+    }
+    if (count != Word(c_.pool_->count)) return Text("I4: the pool counts %u of %u slots", Word(c_.pool_->count), count);
+    const uint32_t mark = Word(c_.pool_->mark);
+    if (mark > c_.geometry_.max_items) return Text("I4: the pool's mark is %u", mark);
+    free_ = count + (c_.geometry_.max_items - mark);
+    for (Slot slot = mark + 1; slot <= c_.geometry_.max_items; slot++) {
+      std::string fault = Seen(slot, "the unused end");
+      if (!fault.empty()) return fault;
+    }
+    return "";
+  }
+
+  std::string LookAtCell(uint32_t thread) {
+    const Cell& cell = c_.cells_[thread];
+    if (uint32_t armed = Word(cell.intent.armed)) return Text("I6: thread %u has an intent for lock %u", thread, armed - 1);
+    if (Slot reserved = Word(cell.reserved)) {
+      reserved_++;
+      std::string fault = Seen(reserved, "a reservation");
+      if (!fault.empty()) return fault;
+    }
+    return Seen(c_.SpareOf(thread), "a thread's spare");
+  }
+
+  std::string Account() {
+    if (items_ + free_ + reserved_ != c_.geometry_.max_items)
+      return Text("I4: %u items, %u free and %u reserved slots make no %u", items_, free_, reserved_,
+                  c_.geometry_.max_items);
+    for (Slot slot = 1; slot <= c_.slots_; slot++)
+      if (place_of_[slot] == nullptr) return Text("I2: slot %u is nowhere", slot);
+    return "";
+  }
+
+  const Cache& c_;
+  std::vector<const char*> place_of_;
+  uint32_t items_ = 0, free_ = 0, reserved_ = 0;
+};
+
+std::string Cache::Check() const { return CacheCheck(*this).Run(); }
+
+}  // namespace uwshm

@@ -1,0 +1,119 @@
+#include "instance.hpp"
+
+namespace uwshm {
+namespace {
+
+// The reclaimer works in the master's event loop: what is busy waits for the next round.
+constexpr uint32_t kReclaimPatienceMs = 20;
+
+}  // namespace
+
+Status Instance::Create(InstanceId id, uint32_t processes, uint32_t workers, const LockEngine* engine,
+                        const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble) {
+  id_ = id;
+  self_ = self;
+  const uint32_t threads = processes * kThreadsPerProcess;
+  std::vector<CacheGeometry> geometries;
+  uint32_t locks = 1;
+  for (const CacheSpec& spec : caches) {
+    geometries.push_back({spec.items, spec.blocksize, spec.keysize, spec.hashsize, threads, locks});
+    trouble->segment = "cache " + spec.name;
+    Status status = Cache::Validate(geometries.back());
+    if (status != Status::kOk) return status;
+    locks += geometries.back().locks();
+  }
+  const RootGeometry root{processes, threads, workers, self.pid_namespace};
+  trouble->segment = "root";
+  trouble->expected = ProcessTable::SizeFor(root);
+  Status status = processes_.Create(id, root);
+  if (status != Status::kOk) return status;
+  trouble->segment = "locks";
+  trouble->expected = LockTable::SizeFor(locks);
+  status = locks_.Create(id, locks, engine);
+  if (status != Status::kOk) return status;
+  for (uint32_t i = 0; i < caches.size(); i++) {
+    trouble->segment = "cache " + caches[i].name;
+    trouble->expected = CachePlaces::Of(geometries[i]).size;
+    caches_.push_back(std::make_unique<Cache>());
+    status = caches_.back()->Create(id, i, caches[i].name.c_str(), geometries[i], caches[i].seed, &locks_);
+    if (status != Status::kOk) return status;
+  }
+  return Enter(trouble);
+}
+
+Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& self, Trouble* trouble) {
+  id_ = id;
+  self_ = self;
+  trouble->segment = "root";
+  trouble->expected = ProcessTable::kLayout;
+  if (fds.size() < 2) return Status::kForeign;
+  Status status = processes_.Attach(fds[0], id, self.pid_namespace, &trouble->found);
+  if (status != Status::kOk) return status;
+  trouble->segment = "locks";
+  trouble->expected = LockTable::kLayout;
+  status = locks_.Attach(fds[1], id, &trouble->found);
+  if (status != Status::kOk) return status;
+  for (uint32_t i = 0; i + 2 < fds.size(); i++) {
+    trouble->segment = "cache " + std::to_string(i + 1);
+    trouble->expected = kCacheLayout;
+    caches_.push_back(std::make_unique<Cache>());
+    status = caches_.back()->Attach(fds[i + 2], id, i, processes_.geometry().threads, &locks_, &trouble->found);
+    if (status != Status::kOk) return status;
+  }
+  return Enter(trouble);
+}
+
+Status Instance::Enter(Trouble* trouble) {
+  trouble->expected = processes_.geometry().processes;
+  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
+  if (guard.status() != Status::kOk) return guard.status();
+  Status status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+  if (status != Status::kNoProcessSlot || ReclaimLocked() == 0) return status;
+  return processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+}
+
+Status Instance::EnterThread(Caller* caller) {
+  *caller = {0, self_.pid, self_.now, kPatienceMs};
+  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
+  if (guard.status() != Status::kOk) return guard.status();
+  Status status = processes_.EnterThread(&caller->thread);
+  if (status != Status::kNoThreadSlot || ReclaimLocked() == 0) return status;
+  return processes_.EnterThread(&caller->thread);
+}
+
+void Instance::Leave() {
+  processes_.LeaveProcess();
+  for (auto& cache : caches_) cache->segment().Abandon();
+  locks_.segment().Abandon();
+  processes_.segment().Abandon();
+}
+
+uint32_t Instance::Reclaim() {
+  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kReclaimPatienceMs), processes_);
+  return guard.status() == Status::kOk ? ReclaimLocked() : 0;
+}
+
+uint32_t Instance::ReclaimLocked() {
+  return processes_.Reclaim([this](uint32_t thread) {
+    // In the dead thread's name: its own intent record covers what we do, so
+    // if we die too, the next one finds a dead thread as we did.
+    const Caller dead{thread, self_.pid, self_.now, kReclaimPatienceMs};
+    bool settled = true;
+    for (auto& cache : caches_) settled = cache->Settle(dead) && settled;
+    return settled;
+  });
+}
+
+std::vector<int> Instance::Descriptors() {
+  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd()};
+  for (auto& cache : caches_) fds.push_back(cache->segment().fd());
+  return fds;
+}
+
+std::vector<std::pair<std::string, uint32_t>> Instance::Holders() const {
+  std::vector<std::pair<std::string, uint32_t>> holders{{"processes", locks_.HolderOf(ProcessTable::kTableLock)}};
+  for (const auto& cache : caches_) holders.emplace_back("cache_" + cache->name(), cache->HolderPid());
+  return holders;
+}
+
+}  // namespace uwshm

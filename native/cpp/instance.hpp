@@ -1,0 +1,81 @@
+// All segments of one master, and this process's place among their users.
+//
+// Descriptors are numbered: root, locks, then the caches in order. Whoever has
+// them and the instance's id can attach; the engine does not care how they came.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cache.hpp"
+#include "process_table.hpp"
+
+namespace uwshm {
+
+struct CacheSpec {
+  std::string name;
+  uint32_t items, blocksize, keysize, hashsize;
+  HashSeed seed;
+};
+
+// Who attaches, and the clock that its calls will use.
+struct Self {
+  uint32_t pid;
+  uint32_t worker;      // worker id, 0 = none
+  uint64_t start_time;  // clock ticks since boot
+  uint64_t pid_namespace;
+  uint64_t (*now)();
+};
+
+// What stood in the way: for the sentence that the user reads.
+struct Trouble {
+  std::string segment;
+  uint64_t found = 0, expected = 0;
+};
+
+class Instance {
+ public:
+  // Threads are counted over all processes: a worker has its main thread and
+  // whatever worker_threads it starts.
+  static constexpr uint32_t kThreadsPerProcess = 4;
+  static constexpr uint32_t kPatienceMs = 1000;
+
+  Status Create(InstanceId id, uint32_t processes, uint32_t workers, const LockEngine* engine,
+                const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble);
+  Status Attach(InstanceId id, const std::vector<int>& fds, const Self& self, Trouble* trouble);
+  // As if this process had died, except that nobody has to find out.
+  void Leave();
+
+  // A slot for the calling thread; everything it calls needs the Caller.
+  Status EnterThread(Caller* caller);
+  void LeaveThread(const Caller& caller) { processes_.LeaveThread(caller.thread); }
+
+  // Finishes what dead processes left half done and frees their slots; how
+  // many. 0 also when somebody else is at it or something is busy.
+  uint32_t Reclaim();
+
+  InstanceId id() const { return id_; }
+  std::vector<int> Descriptors();
+  ProcessTable& processes() { return processes_; }
+  LockTable& locks() { return locks_; }
+  std::vector<std::unique_ptr<Cache>>& caches() { return caches_; }
+
+  // Every lock by name, with the pid of its holder or 0.
+  std::vector<std::pair<std::string, uint32_t>> Holders() const;
+
+ private:
+  // REQUIRES: the table lock.
+  uint32_t ReclaimLocked();
+  Status Enter(Trouble* trouble);
+  Caller Nobody(uint32_t patience_ms) const { return {UINT32_MAX - 1, self_.pid, self_.now, patience_ms}; }
+
+  InstanceId id_{};
+  Self self_{};
+  ProcessTable processes_;
+  LockTable locks_;
+  std::vector<std::unique_ptr<Cache>> caches_;
+};
+
+}  // namespace uwshm

@@ -1,0 +1,72 @@
+#include "lock.hpp"
+
+#include <cstring>
+
+namespace uwshm {
+
+#define LOCK_ENGINE(engine) extern const LockEngine engine;
+#include "locks/engines.def"
+#undef LOCK_ENGINE
+
+namespace {
+
+const LockEngine* const kEngines[] = {
+#define LOCK_ENGINE(engine) &engine,
+#include "locks/engines.def"
+#undef LOCK_ENGINE
+    nullptr};
+
+// Wake-ups have been lost in robust mutexes before (glibc bug 20973), and
+// looking again costs nothing: no wait is longer than this.
+constexpr uint32_t kLookAgainMs = 200;
+
+}  // namespace
+
+const LockEngine* const* LockTable::Engines() { return kEngines; }
+
+const LockEngine* LockTable::EngineNamed(const char* name) {
+  for (const LockEngine* const* engine = kEngines; *engine; engine++)
+    if (strcmp((*engine)->name, name) == 0) return *engine;
+  return nullptr;
+}
+
+Status LockTable::Create(InstanceId instance, uint32_t locks, const LockEngine* engine) {
+  SegmentSpec spec{"uwshm:locks", SegmentKind::kLocks, 0, kLayout, instance, SizeFor(locks), {locks}};
+  for (uint64_t i = 0; kEngines[i]; i++)
+    if (kEngines[i] == engine) spec.geometry[1] = i;
+  Status status = segment_.Create(spec);
+  if (status != Status::kOk) return status;
+  records_ = segment_.At<LockRecord>(sizeof(SegmentHeader));
+  engine_ = engine;
+  count_ = locks;
+  for (uint32_t i = 0; i < locks; i++)
+    if (!engine_->init(records_[i].object)) return Status::kNoMemory;
+  return Status::kOk;
+}
+
+Status LockTable::Attach(int fd, InstanceId instance, uint64_t* layout) {
+  SegmentSpec spec{"", SegmentKind::kLocks, 0, kLayout, instance, 0, {}};
+  Status status = segment_.Attach(fd, &spec);
+  *layout = spec.layout;
+  if (status != Status::kOk) return status;
+  const uint64_t locks = spec.geometry[0], engine = spec.geometry[1];
+  if (locks > UINT32_MAX || SizeFor(static_cast<uint32_t>(locks)) != spec.size ||
+      engine >= sizeof kEngines / sizeof *kEngines - 1)
+    return Status::kForeign;
+  records_ = segment_.At<LockRecord>(sizeof(SegmentHeader));
+  engine_ = kEngines[engine];
+  count_ = static_cast<uint32_t>(locks);
+  return Status::kOk;
+}
+
+Taken Guard::Wait(uint32_t patience_ms) {
+  uint32_t waited_ms = 0;
+  for (;;) {
+    const uint32_t slice_ms = patience_ms - waited_ms < kLookAgainMs ? patience_ms - waited_ms : kLookAgainMs;
+    Taken taken = engine_->lock(record_.object, owner_word_, slice_ms);
+    waited_ms += slice_ms;
+    if (taken != Taken::kNo || waited_ms >= patience_ms) return taken;
+  }
+}
+
+}  // namespace uwshm

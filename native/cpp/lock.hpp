@@ -1,0 +1,149 @@
+// Structure locks: taken and released within one native call on one thread.
+//
+// Lock objects live in their own segment, away from the data they protect:
+// glibc keeps list pointers inside a held mutex, and a scribbling process must
+// not reach them. One record is one cache line:
+//
+//   0 ──────┬──────────────────────────────────────────┐
+//     object│ the engine's own                    48 B │
+//   48 ─────┼──────────────────────────────────────────┤
+//     owner │ pid << 32 | thread slot + 1, 0 = nobody  │
+//   56 ─────┼──────────────────────────────────────────┤
+//     spare │                                      8 B │
+//   ────────┴──────────────────────────────────────────┘
+//
+// The owner writes its name after it has the lock and wipes it before it lets
+// go. So a name found by whoever takes the lock is that of a dead owner, and
+// tells whose intent record to look at; no engine's verdict is needed for that
+// (semaphores have none). The name is replaced only after the repair: if the
+// repairer dies too, the next one finds the same name and repairs again.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "segment.hpp"
+#include "status.hpp"
+
+namespace uwshm {
+
+// Who calls: one per thread that uses the engine.
+struct Caller {
+  uint32_t thread;       // thread slot (process_table.hpp)
+  uint32_t pid;
+  uint64_t (*now)();     // boot-time milliseconds; the engine reads no clock
+  uint32_t patience_ms;  // how long to wait for an owner that does not go on
+
+  uint64_t OwnerWord() const { return static_cast<uint64_t>(pid) << 32 | (thread + 1); }
+};
+
+enum class Taken : uint8_t { kYes, kNo, kBroken };
+
+// One engine is one file in locks/ and one line in locks/engines.def.
+struct LockEngine {
+  const char* name;
+  bool (*init)(void* object);
+  Taken (*try_lock)(void* object, uint64_t owner_word);
+  // Waits at most `wait_ms`; it may return kNo earlier.
+  Taken (*lock)(void* object, uint64_t owner_word, uint32_t wait_ms);
+  void (*unlock)(void* object, uint64_t owner_word);
+};
+
+struct LockRecord {
+  alignas(64) unsigned char object[48];
+  std::atomic<uint64_t> owner;
+  uint64_t spare;
+};
+static_assert(sizeof(LockRecord) == 64);
+
+// What stands behind a lock and can be finished after its owner's death.
+class Repairable {
+ public:
+  // REQUIRES: lock `lock` held by the caller. Idempotent.
+  virtual void Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) = 0;
+
+ protected:
+  ~Repairable() = default;
+};
+
+class LockTable {
+ public:
+  static constexpr uint64_t kLayout = LayoutNumber(1, {sizeof(LockRecord), sizeof(SegmentHeader)});
+  static uint64_t SizeFor(uint32_t locks) { return sizeof(SegmentHeader) + uint64_t{locks} * sizeof(LockRecord); }
+
+  static const LockEngine* EngineNamed(const char* name);  // nullptr when unknown
+  static const LockEngine* const* Engines();               // ends with nullptr
+
+  Status Create(InstanceId instance, uint32_t locks, const LockEngine* engine);
+  Status Attach(int fd, InstanceId instance, uint64_t* layout);
+
+  Segment& segment() { return segment_; }
+  uint32_t count() const { return count_; }
+
+  // The pid that holds `lock`, or 0.
+  uint32_t HolderOf(uint32_t lock) const {
+    return static_cast<uint32_t>(records_[lock].owner.load(std::memory_order_relaxed) >> 32);
+  }
+  // Its thread slot, or UINT32_MAX.
+  uint32_t OwnerThreadOf(uint32_t lock) const {
+    return static_cast<uint32_t>(records_[lock].owner.load(std::memory_order_relaxed)) - 1;
+  }
+
+ private:
+  friend class Guard;
+
+  Segment segment_;
+  LockRecord* records_ = nullptr;
+  const LockEngine* engine_ = nullptr;
+  uint32_t count_ = 0;
+};
+
+// Holds one lock for as long as it lives. Never hold two of one structure.
+class Guard {
+ public:
+  enum Mode { kWait, kTry };
+
+  Guard(LockTable& table, uint32_t lock, const Caller& caller, Repairable& behind, Mode mode = kWait)
+      : engine_(table.engine_), record_(table.records_[lock]), owner_word_(caller.OwnerWord()) {
+    Taken taken = engine_->try_lock(record_.object, owner_word_);
+    if (taken != Taken::kYes) taken = mode == kTry ? taken : Wait(caller.patience_ms);
+    if (taken != Taken::kYes) {
+      status_ = taken == Taken::kNo ? Status::kBusy : Status::kCorrupt;
+      return;
+    }
+    status_ = Status::kOk;
+    const uint64_t dead = record_.owner.load(std::memory_order_acquire);
+#ifndef UWSHM_NO_REPAIR
+    if (__builtin_expect(dead != 0, 0)) behind.Repair(lock, static_cast<uint32_t>(dead) - 1, caller);
+#else
+    (void)dead, (void)behind;
+#endif
+    record_.owner.store(owner_word_, std::memory_order_release);
+  }
+
+  ~Guard() {
+    if (status_ == Status::kOk) Release();
+  }
+
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+  void Release() {
+    record_.owner.store(0, std::memory_order_release);
+    engine_->unlock(record_.object, owner_word_);
+    status_ = Status::kBusy;
+  }
+
+  // kOk: held. kBusy: somebody alive has it. kCorrupt: the lock itself is broken.
+  Status status() const { return status_; }
+
+ private:
+  Taken Wait(uint32_t patience_ms);
+
+  const LockEngine* engine_;
+  LockRecord& record_;
+  const uint64_t owner_word_;
+  Status status_;
+};
+
+}  // namespace uwshm

@@ -1,0 +1,155 @@
+// Who is here: processes, their threads, and one row per worker id.
+//
+// The root segment, as every process maps it:
+//
+//   0 ──────────────┬───────────────────────────────────────────────┐
+//     SegmentHeader │ geometry: processes, threads, workers, pid ns │
+//   128 ────────────┼───────────────────────────────────────────────┤
+//     RootHeader    │ how far the thread slots were ever used  64 B │
+//   ────────────────┼───────────────────────────────────────────────┤
+//     ProcessSlot × │ pid, start time, generation, life mutex 128 B │
+//     ThreadSlot ×  │ its process, generation                  16 B │
+//     WorkerRow ×   │ counters that outlive the worker        128 B │
+//   ────────────────┴───────────────────────────────────────────────┘
+//
+// A *life mutex* is robust, and a native thread of its process holds it from
+// attach to exit. Whoever can take it knows that the owner is gone: no clocks,
+// no reused pids. A thread slot names the cells of every cache that this
+// thread writes to (cache_layout.hpp), so it is freed only after what its dead
+// owner left half done has been finished.
+//
+// True whenever the table lock is free:
+//   P1  A process slot is free, or its life mutex is held, or its owner is dead.
+//   P2  A thread slot is free or names a process slot that is not free.
+//
+// Each transition is one store, so a dead owner of the table lock leaves
+// nothing to repair: a claimed slot with a free life mutex is a dead process.
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <cstdint>
+
+#include "lock.hpp"
+#include "segment.hpp"
+
+namespace uwshm {
+
+struct RootHeader {
+  alignas(64) std::atomic<uint32_t> threads_used;  // thread slots ever used: readers stop there
+  uint32_t spare[15];
+};
+
+struct ProcessSlot {
+  alignas(64) std::atomic<uint32_t> claimed;  // 0 = free
+  uint32_t generation;
+  uint32_t pid;
+  uint32_t worker;      // worker id, 0 = none
+  uint64_t start_time;  // clock ticks since boot, as in /proc/PID/stat
+  uint64_t spare;
+  pthread_mutex_t life;
+};
+static_assert(sizeof(ProcessSlot) == 128);
+
+struct ThreadSlot {
+  std::atomic<uint32_t> process;  // process slot + 1, 0 = free
+  uint32_t generation;
+  uint64_t spare;
+};
+static_assert(sizeof(ThreadSlot) == 16);
+
+// Written by the master (pid, respawns) and by the worker (requests). Atomic
+// additions: the threads of a worker share its row.
+struct WorkerRow {
+  alignas(64) std::atomic<uint32_t> pid;
+  std::atomic<uint32_t> accepting;
+  std::atomic<uint32_t> in_request;
+  std::atomic<uint32_t> respawn_count;
+  std::atomic<uint64_t> last_spawn;  // epoch seconds
+  std::atomic<uint64_t> requests;
+  std::atomic<uint64_t> delta_requests;
+  uint64_t spare[11];
+};
+static_assert(sizeof(WorkerRow) == 128);
+
+struct RootGeometry {
+  uint32_t processes;
+  uint32_t threads;
+  uint32_t workers;
+  uint64_t pid_namespace;  // inode; equal thread ids in two namespaces would pass for one owner
+};
+
+class ProcessTable final : public Repairable {
+ public:
+  static constexpr uint64_t kLayout = LayoutNumber(
+      1, {sizeof(SegmentHeader), sizeof(RootHeader), sizeof(ProcessSlot), sizeof(ThreadSlot), sizeof(WorkerRow)});
+  static constexpr uint32_t kTableLock = 0;
+  static uint64_t SizeFor(const RootGeometry& geometry);
+
+  Status Create(InstanceId instance, const RootGeometry& geometry);
+  // kPidNamespace: the master lives in another one.
+  Status Attach(int fd, InstanceId instance, uint64_t pid_namespace, uint64_t* layout);
+
+  // Takes a process slot and starts the thread that holds its life mutex.
+  // REQUIRES: the table lock. kNoProcessSlot.
+  Status EnterProcess(uint32_t pid, uint32_t worker, uint64_t start_time);
+  // Lets go of the life mutex, as if this process had died. For tests and close().
+  void LeaveProcess();
+
+  // A slot for one thread of this process. REQUIRES: the table lock. kNoThreadSlot.
+  Status EnterThread(uint32_t* thread);
+  void LeaveThread(uint32_t thread) { threads_[thread].process.store(0, std::memory_order_release); }
+
+  // Calls `finish(thread)` for every thread of every dead process, and then
+  // frees its slots. `finish` false: something is busy; that process waits for
+  // the next call. The number of processes freed. REQUIRES: the table lock.
+  template <class Finish>
+  uint32_t Reclaim(Finish finish);
+
+  // Is the process in `slot` alive? False also for a free slot.
+  bool Alive(uint32_t slot);
+
+  const RootGeometry& geometry() const { return geometry_; }
+  Segment& segment() { return segment_; }
+  uint32_t own_slot() const { return own_slot_; }
+  ProcessSlot& process(uint32_t slot) { return processes_[slot]; }
+  WorkerRow& worker(uint32_t id) { return workers_[id - 1]; }
+  uint32_t threads_used() const;
+
+  void Repair(uint32_t, uint32_t, const Caller&) override {}
+
+ private:
+  void Place();
+  bool TakeLife(ProcessSlot& slot);
+
+  Segment segment_;
+  RootGeometry geometry_{};
+  RootHeader* header_ = nullptr;
+  ProcessSlot* processes_ = nullptr;
+  ThreadSlot* threads_ = nullptr;
+  WorkerRow* workers_ = nullptr;
+  uint32_t own_slot_ = UINT32_MAX;
+};
+
+template <class Finish>
+uint32_t ProcessTable::Reclaim(Finish finish) {
+  uint32_t freed = 0;
+  for (uint32_t slot = 0; slot < geometry_.processes; slot++) {
+    ProcessSlot& process = processes_[slot];
+    if (slot == own_slot_ || process.claimed.load(std::memory_order_acquire) == 0 || !TakeLife(process)) continue;
+    bool finished = true;
+    for (uint32_t thread = 0; thread < threads_used(); thread++) {
+      if (threads_[thread].process.load(std::memory_order_relaxed) != slot + 1) continue;
+      if (finish(thread))
+        threads_[thread].process.store(0, std::memory_order_release);
+      else
+        finished = false;
+    }
+    if (finished) process.claimed.store(0, std::memory_order_release), freed++;
+    pthread_mutex_unlock(&process.life);
+  }
+  return freed;
+}
+
+}  // namespace uwshm

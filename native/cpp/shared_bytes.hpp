@@ -1,0 +1,52 @@
+// Copying and comparing bytes that another process may be overwriting.
+//
+// A racing copy is fine: whoever reads checks the stripe's sequence afterwards
+// and throws a torn copy away. All such bytes pass through here, so that
+// ThreadSanitizer sees atomic words while everybody else gets memcpy.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+
+namespace uwshm {
+
+#if defined(__SANITIZE_THREAD__)
+
+inline void CopyIn(uint8_t* shared, const uint8_t* from, size_t size) {
+  for (size_t i = 0; i < size; i++) __atomic_store_n(shared + i, from[i], __ATOMIC_RELAXED);
+}
+inline void CopyOut(uint8_t* to, const uint8_t* shared, size_t size) {
+  for (size_t i = 0; i < size; i++) to[i] = __atomic_load_n(shared + i, __ATOMIC_RELAXED);
+}
+inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
+  for (size_t i = 0; i < size; i++)
+    if (__atomic_load_n(shared + i, __ATOMIC_RELAXED) != ours[i]) return false;
+  return true;
+}
+
+#else
+
+inline void CopyIn(uint8_t* shared, const uint8_t* from, size_t size) { memcpy(shared, from, size); }
+inline void CopyOut(uint8_t* to, const uint8_t* shared, size_t size) { memcpy(to, shared, size); }
+inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
+  return memcmp(shared, ours, size) == 0;
+}
+
+#endif
+
+// A counter is one aligned word: whoever copies it gets it whole.
+inline uint64_t LoadWord(const uint8_t* shared) {
+  return __atomic_load_n(reinterpret_cast<const uint64_t*>(shared), __ATOMIC_RELAXED);
+}
+inline void StoreWord(uint8_t* shared, uint64_t word) {
+  __atomic_store_n(reinterpret_cast<uint64_t*>(shared), word, __ATOMIC_RELAXED);
+}
+
+// A counter cell with a single writer: no locked instruction needed.
+inline void Bump(std::atomic<uint64_t>& cell) {
+  cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+}
+
+}  // namespace uwshm

@@ -1,0 +1,33 @@
+// Every outcome an operation can have. Expected ones are answers for the
+// caller; the rest become one error each at the binding.
+#pragma once
+
+#include <cstdint>
+
+namespace uwshm {
+
+enum class Status : uint8_t {
+  kOk,
+  // Expected outcomes.
+  kNotFound,
+  kExists,
+  kFull,
+  kKeyEmpty,
+  kKeyTooLong,
+  kValueTooLarge,
+  kNotANumber,
+  // A lock's owner lives but does not go on.
+  kBusy,
+  // Words that no sequence of our own stores can have left behind.
+  kCorrupt,
+  // Segments and slots.
+  kForeign,
+  kLayout,
+  kPidNamespace,
+  kNoMemory,
+  kTooLarge,
+  kNoProcessSlot,
+  kNoThreadSlot,
+};
+
+}  // namespace uwshm

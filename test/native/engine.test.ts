@@ -1,0 +1,54 @@
+// The engine's own tests, which know nothing of Node: GoogleTest over its parts,
+// then the programs in test/crash that kill it wherever they can. One entry each,
+// so that a skip or a failure shows in the same list as everything else.
+
+import { strict as assert } from 'node:assert'
+import { spawnSync } from 'node:child_process'
+import { readdirSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { test } from 'node:test'
+
+const folder = import.meta.dirname
+const minutes = 60_000
+
+test('the engine passes its own tests without Node', { timeout: 5 * minutes }, (t) => {
+  if (!hasGoogleTest()) return t.skip('missing: GoogleTest (Debian: libgtest-dev)')
+  make('out/plain/engine_test')
+  const { status, output } = run('out/plain/engine_test', '--gtest_brief=1')
+  assert.equal(status, 0, output)
+  t.diagnostic(output.trim().split('\n').at(-1) ?? '')
+})
+
+for (const source of readdirSync(`${folder}/../crash`).filter((name) => name.endsWith('.cpp'))) {
+  const name = source.replace('.cpp', '')
+
+  test(`the engine survives test/crash/${source}`, { timeout: 5 * minutes }, (t) => {
+    make(`out/plain/${name}`)
+    const { status, output } = run(`out/plain/${name}`)
+    assert.equal(status, 0, output)
+    for (const line of output.trim().split('\n').slice(-3)) t.diagnostic(line)
+  })
+}
+
+test('with repair compiled out the same storm fails', { timeout: 5 * minutes }, () => {
+  make('no-repair')
+})
+
+function hasGoogleTest() {
+  const include = '#include <gtest/gtest.h>\n'
+  return spawnSync('g++', ['-x', 'c++', '-E', '-o', '/dev/null', '-'], { input: include }).status === 0
+}
+
+function make(target: string) {
+  const { status, output } = run('make', '--silent', `--jobs=${availableParallelism()}`, target)
+  assert.equal(status, 0, output)
+}
+
+function run(program: string, ...args: string[]) {
+  const { status, signal, stdout, stderr } = spawnSync(program, args, {
+    cwd: folder,
+    encoding: 'utf8',
+    maxBuffer: 2 ** 26,
+  })
+  return { status, output: `${stdout}${stderr}${signal ? `ended by ${signal}\n` : ''}` }
+}
