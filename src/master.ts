@@ -3,6 +3,7 @@
 // never waits for anybody.
 
 import { existsSync, statSync } from 'node:fs'
+import { totalmem } from 'node:os'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Crew } from './crew.ts'
@@ -22,7 +23,7 @@ export function startMaster(options: Options): void {
   const command = [...typescriptArguments(app, options.nodeArg), ...options.nodeArg, workerModule(), app]
 
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
-  native.create(options.maxProcesses, options.processes, options.lockEngine, options.cache2.map(geometry))
+  native.create(options.maxProcesses, options.processes, options.lockEngine, options.cache2.map(geometry), totalmem())
   const { sockets, stats } = bindAll(options)
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
