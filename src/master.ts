@@ -8,7 +8,7 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
-import { closeListener, listenAt, removeFile, type Listener } from './listen.ts'
+import { closeListener, type Listener, listenAt, removeFile } from './listen.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
@@ -23,7 +23,13 @@ export function startMaster(options: Options): void {
   const command = [...typescriptArguments(app, options.nodeArg), ...options.nodeArg, workerModule(), app]
 
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
-  native.create(options.maxProcesses, options.processes, options.lockEngine, options.cache2.map(geometry), totalmem())
+  native.create(
+    options.maxProcesses,
+    options.processes,
+    options.lockEngine,
+    options.cache2.map(geometry),
+    totalmem(),
+  )
   const { sockets, stats } = bindAll(options)
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
