@@ -110,7 +110,9 @@ export class Crew {
     const pipe = child.stdio[reportFd(handover)] as Readable
     pipe
       .setEncoding('utf8')
-      .on('data', (text: string) => void (report += text))
+      .on('data', (text: string) => {
+        report += text
+      })
       .on('error', () => {})
     child.once('exit', (status, signal) => this.died(post, status, signal))
     // The report is complete when the pipe is closed, which may be after the exit.
@@ -126,7 +128,8 @@ export class Crew {
     native.reclaim()
     if (this.stoppedAt !== null) {
       log(`worker ${post.id} buried after ${Math.round((Date.now() - this.stoppedAt) / 1000)} seconds`)
-      return this.buried(post, null)
+      this.buried(post, null)
+      return
     }
     const how =
       signal === null ? `died, status ${status}` : `died, killed by signal ${constants.signals[signal]}`
@@ -142,13 +145,16 @@ export class Crew {
     const isOwnFault = status !== null
     const isHopeless =
       !this.posts.some(({ hasServed }) => hasServed) || (failure?.hopeless && !post.hasServed)
-    if (isOwnFault && isHopeless) return this.orders.onHopeless(why)
-    this.buried(post, null, why)
+    if (isOwnFault && isHopeless) this.orders.onHopeless(why)
+    else this.buried(post, null, why)
   }
 
   private buried(post: Post, servedMs: number | null, why?: string): void {
     post.child = null
-    if (this.stoppedAt !== null) return this.isEmpty() ? this.onEmpty() : undefined
+    if (this.stoppedAt !== null) {
+      if (this.isEmpty()) this.onEmpty()
+      return
+    }
     if (why !== undefined) log(why)
     post.timer = setTimeout(() => {
       const pid = this.spawn(post)

@@ -9,23 +9,10 @@ import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
 /** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two). */
-export type CacheGeometry = [
-  name: string,
-  items: number,
-  blocksize: number,
-  keysize: number,
-  hashsize: number,
-]
+export type CacheGeometry = [name: string, items: number, blocksize: number, keysize: number, hashsize: number]
 
 /** Why the last refused write of a cache was refused. */
-export type Refusal =
-  | 'EXISTS'
-  | 'FULL'
-  | 'KEY_EMPTY'
-  | 'KEY_TOO_LONG'
-  | 'VALUE_TOO_LARGE'
-  | 'NOT_A_NUMBER'
-  | 'ABSENT'
+export type Refusal = 'EXISTS' | 'FULL' | 'KEY_EMPTY' | 'KEY_TOO_LONG' | 'VALUE_TOO_LARGE' | 'NOT_A_NUMBER' | 'ABSENT'
 
 type Bytes = string | Uint8Array
 
@@ -101,13 +88,7 @@ export interface Native {
   errors(type: typeof UwsgiError): void
 
   /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). */
-  create(
-    maxProcesses: number,
-    workers: number,
-    lockEngine: string,
-    caches: CacheGeometry[],
-    memory: number,
-  ): void
+  create(maxProcesses: number, workers: number, lockEngine: string, caches: CacheGeometry[], memory: number): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors: root, locks, caches in order. */
   attach(instance: string, paths: string[], worker: number): void
   /** Is this process attached? One process attaches once, whichever thread asked. */
