@@ -37,10 +37,7 @@ export function watchListen(handover: Handover, watch: ListenWatch): void {
     watch.onCalled(this)
     this.once('listening', () => watch.onListening(this))
     if (index < 0) {
-      this.once(errorMonitor, (error: NodeJS.ErrnoException) => {
-        const isUnheard = this.listenerCount('error') === 0
-        if (wish !== null && isUnheard && error.code === 'EADDRINUSE') watch.onTaken(writeAddress(wish))
-      })
+      if (wish !== null) onUnheardError(this, 'EADDRINUSE', () => watch.onTaken(writeAddress(wish)))
       return Reflect.apply(listen, this, args) as Server
     }
     const [{ fd, address, backlog }] = doors.splice(index, 1) as [Door]
@@ -52,6 +49,13 @@ export function watchListen(handover: Handover, watch: ListenWatch): void {
       [{ fd }, backlog, callback].filter((one) => one !== undefined),
     ) as Server
   } as typeof listen
+}
+
+/** Sees an error that the application does not listen for, without changing what becomes of it. */
+function onUnheardError(server: EventEmitter, code: string, call: () => void): void {
+  server.once(errorMonitor, (error: NodeJS.ErrnoException) => {
+    if (error.code === code && server.listenerCount('error') === 0) call()
+  })
 }
 
 /** Where the application wants to listen: (port[, host]), (path) or ({ port, host, path }). */
