@@ -5,6 +5,22 @@ import { format } from 'node:util'
 
 const messages = {
   PLATFORM: 'uwshm runs on linux x64 for now; this is %s',
+  OPTION_UNKNOWN: 'unknown option %s; %s',
+  OPTION_LATER: '%s is an option of uWSGI that is not built here yet; leave it out',
+  OPTION_VALUE: '%s: %s is not %s',
+  OPTION_NEEDS_VALUE: '%s needs a value: %s',
+  KEY_UNKNOWN: '%s: unknown key %s; %s',
+  KEY_LATER: '%s: %s is a key of uWSGI that is not built here yet; leave it out',
+  KEY_NEEDED: '%s: %s is missing; write it like %s',
+  CACHE_TWICE: 'two caches are named %s; give each its own name',
+  APP_NEEDED: 'no application named; write `uwshm [options] app.ts`, see `uwshm --help`',
+  APP_TWICE: 'one application at a time, not %s and %s; arguments for the application come after --',
+  APP_MISSING: 'no application at %s; check the path, and --chdir if it is given',
+  NO_DIRECTORY: '--chdir %s: %s; name a directory that can be entered',
+  TYPESCRIPT:
+    '%s is TypeScript and this Node cannot run it; npm install tsx beside it, use Node 22.18 or later, or compile it',
+  ADDRESS_TAKEN: 'cannot listen on %s: another program does; end it or choose another address',
+  ADDRESS_BAD: 'cannot listen on %s: %s; choose another address',
   NOT_ATTACHED: 'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
   ALREADY_ATTACHED: 'this process is already attached to a uwshm instance; one process has one',
   SEGMENT_FOREIGN: 'the %s segment is not one of ours (%s); start the master again',

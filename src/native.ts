@@ -20,7 +20,7 @@ type Bytes = string | Uint8Array
 export interface BoundCache {
   /** The value as text, or null. ASCII is told apart from UTF-8 when it is stored. */
   getString(key: Bytes): string | null
-  /** Copies the value to the slab last given to `slab`, at its write position. Length in bytes; -1 absent; -2-n: n bytes are needed. */
+  /** Copies the value to the slab last given to `slab`, and moves on there by its length rounded up to 8. Length in bytes; -1 absent; -2-n: n bytes are needed. */
   read(key: Bytes): number
   /** Stores a new item; seconds 0 or absent = for ever. False: see `refusal`. */
   set(key: Bytes, value: Bytes, seconds?: number): boolean
@@ -87,8 +87,8 @@ export interface Native {
   /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
   errors(type: typeof UwsgiError): void
 
-  /** Makes segments and attaches as their master. */
-  create(maxProcesses: number, workers: number, lockEngine: string, caches: CacheGeometry[]): void
+  /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). */
+  create(maxProcesses: number, workers: number, lockEngine: string, caches: CacheGeometry[], memory: number): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors: root, locks, caches in order. */
   attach(instance: string, paths: string[], worker: number): void
   /** Is this process attached? One process attaches once, whichever thread asked. */

@@ -1,0 +1,80 @@
+// The module's entry, and the errors it throws.
+#include <ctime>
+
+#include "environment.hpp"
+
+namespace uwshm {
+
+Environment* Environment::Of(napi_env env) {
+  void* data = nullptr;
+  napi_get_instance_data(env, &data);
+  return static_cast<Environment*>(data);
+}
+
+bool Environment::Enter() {
+  if (entered) return true;
+  Instance* instance = ProcessInstance();
+  if (instance == nullptr) {
+    Throw("NOT_ATTACHED");
+    return false;
+  }
+  Status status = instance->EnterThread(&caller);
+  if (status == Status::kNoThreadSlot)
+    Throw("TOO_MANY_THREADS", {std::to_string(instance->processes().geometry().threads)});
+  else if (status != Status::kOk)
+    Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs),
+                   std::to_string(instance->locks().HolderOf(ProcessTable::kTableLock))});
+  return entered = status == Status::kOk;
+}
+
+void Environment::Leave() {
+  if (entered && ProcessInstance() != nullptr) ProcessInstance()->LeaveThread(caller);
+  entered = false;
+}
+
+napi_value Environment::Throw(const char* code, const std::vector<std::string>& about) {
+  napi_value type, error;
+  std::vector<napi_value> arguments(about.size() + 1);
+  napi_create_string_utf8(env, code, NAPI_AUTO_LENGTH, &arguments[0]);
+  for (size_t i = 0; i < about.size(); i++)
+    napi_create_string_utf8(env, about[i].data(), about[i].size(), &arguments[i + 1]);
+  if (error_class == nullptr) {
+    napi_throw_error(env, code, code);
+  } else if (napi_get_reference_value(env, error_class, &type) == napi_ok &&
+             napi_new_instance(env, type, arguments.size(), arguments.data(), &error) == napi_ok) {
+    napi_throw(env, error);
+  }
+  return nullptr;
+}
+
+napi_value Environment::Throw(Status status, Cache& cache) {
+  if (status == Status::kBusy)
+    return Throw("BUSY", {cache.name(), std::to_string(caller.patience_ms), std::to_string(cache.HolderPid())});
+  if (status == Status::kNoMemory) return Throw("NO_MEMORY", {cache.name(), "", "out of memory"});
+  return Throw("CACHE_CORRUPT", {cache.name(), "a link leads nowhere"});
+}
+
+uint64_t BootMilliseconds() {
+  timespec now;
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+}
+
+}  // namespace uwshm
+
+NAPI_MODULE_INIT() {
+  auto* environment = new uwshm::Environment;
+  environment->env = env;
+  napi_set_instance_data(
+      env, environment,
+      [](napi_env, void* data, void*) {
+        auto* environment = static_cast<uwshm::Environment*>(data);
+        environment->Leave();
+        delete environment;
+      },
+      nullptr);
+  uwshm::InitInstance(env, exports);
+  uwshm::InitCache(env, exports);
+  uwshm::InitListen(env, exports);
+  return exports;
+}

@@ -1,0 +1,459 @@
+// The hot calls of a cache, in the plain C Node-API (node-addon-api costs twice
+// as much here). Each function carries its BoundCache, so a call looks nothing up.
+//
+// Keys are copied before they are hashed: another thread may be writing to the
+// array they come from. Values go straight into the thread's spare slot, which
+// nobody else looks at. On the way out bytes are copied first and interpreted
+// afterwards, with no lock held; only a one-byte string of some length is made
+// from the mapping itself, and thrown away if the bytes changed meanwhile.
+#include <cmath>
+#include <limits>
+
+#include "environment.hpp"
+
+namespace uwshm {
+namespace {
+
+constexpr size_t kWorthNoCopy = 1024;
+constexpr size_t kUtf8Slack = 4;  // Node-API never cuts a character: it stops up to 3 bytes early, and adds a NUL
+
+struct Call {
+  napi_env env;
+  BoundCache* bound;
+  napi_value arguments[3];
+  size_t count = 3;
+
+  Call(napi_env env, napi_callback_info info) : env(env) {
+    void* data;
+    napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
+    bound = static_cast<BoundCache*>(data);
+  }
+  Environment& home() const { return *bound->home; }
+  Cache& cache() const { return *bound->cache; }
+  const Caller& caller() const { return bound->home->caller; }
+};
+
+napi_value Boolean(napi_env env, bool truth) {
+  napi_value value;
+  napi_get_boolean(env, truth, &value);
+  return value;
+}
+
+napi_value Null(napi_env env) {
+  napi_value value;
+  napi_get_null(env, &value);
+  return value;
+}
+
+napi_value Int32(napi_env env, int32_t number) {
+  napi_value value;
+  napi_create_int32(env, number, &value);
+  return value;
+}
+
+napi_value Number(napi_env env, double number) {
+  napi_value value;
+  napi_create_double(env, number, &value);
+  return value;
+}
+
+// True for a Uint8Array or a Buffer.
+bool Bytes(napi_env env, napi_value value, uint8_t** bytes, size_t* size) {
+  napi_typedarray_type type;
+  void* data;
+  if (napi_get_typedarray_info(env, value, &type, size, &data, nullptr, nullptr) != napi_ok ||
+      (type != napi_uint8_array && type != napi_uint8_clamped_array))
+    return false;
+  *bytes = static_cast<uint8_t*>(data);
+  return true;
+}
+
+// The first argument as a key. kForeign: it is none, and an error is pending.
+Status KeyArgument(const Call& call, Key* key) {
+  std::vector<uint8_t>& room = call.home().key_room;
+  const size_t most = call.cache().geometry().keysize;
+  if (room.size() < most + 1 + kUtf8Slack) room.resize(most + 1 + kUtf8Slack);
+  size_t size;
+  uint8_t* bytes;
+  if (napi_get_value_string_utf8(call.env, call.arguments[0], reinterpret_cast<char*>(room.data()),
+                                 most + 1 + kUtf8Slack, &size) != napi_ok) {
+    if (!Bytes(call.env, call.arguments[0], &bytes, &size)) {
+      napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
+      return Status::kForeign;
+    }
+    if (size <= most) memcpy(room.data(), bytes, size);
+  }
+  return call.cache().KeyOf(room.data(), size, key);
+}
+
+// Looks at 32 bytes at a time; the first that is not ASCII ends it.
+bool IsAscii(const uint8_t* bytes, size_t size) {
+  constexpr uint64_t kHigh = 0x8080808080808080ull;
+  for (; size >= 32; bytes += 32, size -= 32) {
+    uint64_t w[4];
+    memcpy(w, bytes, 32);
+    if (((w[0] | w[1] | w[2] | w[3]) & kHigh) != 0) return false;
+  }
+  uint8_t all = 0;
+  for (size_t i = 0; i < size; i++) all |= bytes[i];
+  return all < 128;
+}
+
+// Writes the second argument to `room` in the spare slot. kForeign: it is no value, and an error is pending.
+Status ValueArgument(const Call& call, uint8_t* room, uint32_t* size_out, uint32_t* flags) {
+  const size_t most = call.cache().geometry().blocksize;
+  const napi_value value = call.arguments[1];
+  size_t size;
+  uint8_t* bytes;
+  *flags = 0;
+  napi_status got = napi_get_value_string_utf8(call.env, value, reinterpret_cast<char*>(room), most, &size);
+  if (got == napi_ok) {
+    *flags = kText;
+    if (size + kUtf8Slack >= most) {  // it may have been cut: measure
+      napi_get_value_string_utf8(call.env, value, nullptr, 0, &size);
+      if (size > most) return Status::kValueTooLarge;
+      std::vector<uint8_t>& whole = call.home().value_room;
+      if (whole.size() <= size) whole.resize(size + 1);
+      napi_get_value_string_utf8(call.env, value, reinterpret_cast<char*>(whole.data()), size + 1, &size);
+      CopyIn(room, whole.data(), size);
+    }
+  } else if (call.count > 1 && Bytes(call.env, value, &bytes, &size)) {
+    if (size > most) return Status::kValueTooLarge;
+    CopyIn(room, bytes, size);
+  } else {
+    napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
+    return Status::kForeign;
+  }
+  if (IsAscii(room, size)) *flags |= kAscii;
+  *size_out = static_cast<uint32_t>(size);
+  return Status::kOk;
+}
+
+// The third argument: seconds to live; absent, 0 and Infinity are for ever.
+bool ExpiryArgument(const Call& call, uint64_t* expires_at) {
+  *expires_at = 0;
+  if (call.count < 3) return true;
+  double seconds;
+  if (napi_get_value_double(call.env, call.arguments[2], &seconds) != napi_ok) {
+    napi_valuetype type;
+    napi_typeof(call.env, call.arguments[2], &type);
+    if (type == napi_undefined) return true;
+    napi_throw_type_error(call.env, nullptr, "the time to live is a number of seconds");
+    return false;
+  }
+  if (!(seconds >= 0)) {
+    napi_throw_range_error(call.env, nullptr, "the time to live is a number of seconds, 0 (for ever) or more");
+    return false;
+  }
+  constexpr double kCenturies = 1e10;  // seconds; more than that is for ever
+  if (seconds > 0 && seconds < kCenturies)
+    *expires_at = call.caller().now() + static_cast<uint64_t>(std::ceil(seconds * 1000));
+  return true;
+}
+
+// An answer for the caller, rather than an error?
+bool IsAnswer(Status status) { return status <= Status::kNotANumber; }
+
+napi_value GetString(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Key key;
+  Status status = KeyArgument(call, &key);
+  if (status != Status::kOk) return status == Status::kForeign ? nullptr : Null(env);
+  std::vector<uint8_t>& room = call.home().value_room;
+  napi_value text = nullptr;
+  Found found{};
+  status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
+    found = now;
+    text = nullptr;
+    if ((now.flags & kAscii) != 0 && now.size >= kWorthNoCopy) {
+      napi_create_string_latin1(env, reinterpret_cast<const char*>(bytes), now.size, &text);
+    } else {
+      if (room.size() <= now.size) room.resize(now.size + 1);
+      CopyOut(room.data(), bytes, now.size);
+    }
+  });
+  if (status == Status::kNotFound) return Null(env);
+  if (status != Status::kOk) return call.home().Throw(status, call.cache());
+  if (text == nullptr) {
+    const char* bytes = reinterpret_cast<const char*>(room.data());
+    if ((found.flags & kAscii) != 0)
+      napi_create_string_latin1(env, bytes, found.size, &text);
+    else
+      napi_create_string_utf8(env, bytes, found.size, &text);
+  }
+  return text;
+}
+
+napi_value ReadToSlab(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Key key;
+  Status status = KeyArgument(call, &key);
+  if (status != Status::kOk) return status == Status::kForeign ? nullptr : Int32(env, -1);
+  Environment& home = call.home();
+  Found found{};
+  status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
+    found = now;
+    if (now.size <= home.slab_room) CopyOut(home.slab, bytes, now.size);
+  });
+  if (status == Status::kNotFound) return Int32(env, -1);
+  if (status != Status::kOk) return home.Throw(status, call.cache());
+  const int32_t size = static_cast<int32_t>(found.size);
+  if (found.size > home.slab_room) return Int32(env, -2 - size);
+  // The caller moves on in the same steps: see src/cache/cache.ts.
+  const size_t step = (found.size + 7) & ~size_t{7};
+  home.slab += step;
+  home.slab_room -= step < home.slab_room ? step : home.slab_room;
+  return Int32(env, size);
+}
+
+napi_value Put(napi_env env, napi_callback_info info, How how) {
+  Call call(env, info);
+  Key key;
+  Status status = KeyArgument(call, &key);
+  uint32_t size, flags;
+  uint64_t expires_at;
+  if (status == Status::kOk) {
+    if (!ExpiryArgument(call, &expires_at)) return nullptr;
+    uint8_t* room = call.cache().Begin(call.caller());
+    if (room == nullptr) return call.home().Throw(Status::kCorrupt, call.cache());
+    status = ValueArgument(call, room, &size, &flags);
+    if (status == Status::kOk)
+      status = call.cache().Publish(call.caller(), key, how, size, flags, expires_at);
+  }
+  if (status == Status::kForeign) return nullptr;
+  if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
+  call.bound->last = status;
+  return Boolean(env, status == Status::kOk);
+}
+
+napi_value Set(napi_env env, napi_callback_info info) { return Put(env, info, How::kAdd); }
+napi_value Update(napi_env env, napi_callback_info info) { return Put(env, info, How::kReplace); }
+
+napi_value Del(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Key key;
+  Status status = KeyArgument(call, &key);
+  if (status == Status::kForeign) return nullptr;
+  if (status == Status::kOk) status = call.cache().Remove(call.caller(), key);
+  if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
+  call.bound->last = status;
+  return Boolean(env, status == Status::kOk);
+}
+
+// What is known of an item without its value. False: an error is pending.
+bool Look(const Call& call, Status* status, Found* found) {
+  Key key;
+  *status = KeyArgument(call, &key);
+  if (*status == Status::kForeign) return false;
+  if (*status == Status::kOk)
+    *status = call.cache().Read(call.caller(), key, Cache::kUncounted,
+                                [&](const uint8_t*, const Found& now) { *found = now; });
+  if (IsAnswer(*status)) return true;
+  call.home().Throw(*status, call.cache());
+  return false;
+}
+
+napi_value Exists(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Status status;
+  Found found;
+  if (!Look(call, &status, &found)) return nullptr;
+  return Boolean(env, status == Status::kOk);
+}
+
+napi_value Ttl(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  Status status;
+  Found found{};
+  if (!Look(call, &status, &found)) return nullptr;
+  if (status != Status::kOk) return Null(env);
+  if (found.expires_at == 0) return Number(env, std::numeric_limits<double>::infinity());
+  const uint64_t now = call.caller().now();
+  return Number(env, found.expires_at > now ? static_cast<double>(found.expires_at - now) / 1000 : 0);
+}
+
+napi_value Counted(napi_env env, napi_callback_info info, bool down) {
+  Call call(env, info);
+  // The counter's kind is the operand's: a bigint gives a bigint.
+  int64_t n = 1;
+  bool big = false;
+  if (call.count > 1) {
+    double number;
+    napi_valuetype type;
+    if (napi_get_value_double(env, call.arguments[1], &number) == napi_ok) {
+      constexpr double kSafe = 9007199254740991;
+      if (!(std::fabs(number) <= kSafe) || number != std::trunc(number)) {
+        napi_throw_range_error(env, nullptr, "a counter changes by a safe integer, or by a bigint");
+        return nullptr;
+      }
+      n = static_cast<int64_t>(number);
+    } else if (napi_get_value_bigint_int64(env, call.arguments[1], &n, &big) == napi_ok) {
+      if (!big) {
+        napi_throw_range_error(env, nullptr, "a counter changes by at most 64 bits, signed");
+        return nullptr;
+      }
+    } else if (napi_typeof(env, call.arguments[1], &type) == napi_ok && type == napi_undefined) {
+      n = 1;
+    } else {
+      napi_throw_type_error(env, nullptr, "a counter changes by a number or a bigint");
+      return nullptr;
+    }
+  }
+  Key key;
+  Status status = KeyArgument(call, &key);
+  uint64_t expires_at, result = 0;
+  if (status == Status::kForeign || !ExpiryArgument(call, &expires_at)) return nullptr;
+  const uint64_t step = static_cast<uint64_t>(n);
+  if (status == Status::kOk)
+    status = call.cache().Add(call.caller(), key, down ? 0 - step : step, expires_at, &result);
+  if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
+  call.bound->last = status;
+  if (status != Status::kOk) return Null(env);
+  napi_value value;
+  if (big)
+    napi_create_bigint_int64(env, static_cast<int64_t>(result), &value);
+  else
+    napi_create_int64(env, static_cast<int64_t>(result), &value);
+  return value;
+}
+
+napi_value Inc(napi_env env, napi_callback_info info) { return Counted(env, info, false); }
+napi_value Dec(napi_env env, napi_callback_info info) { return Counted(env, info, true); }
+
+napi_value Counter(napi_env env, napi_callback_info info, bool big) {
+  Call call(env, info);
+  Key key;
+  Status status = KeyArgument(call, &key);
+  if (status != Status::kOk) return status == Status::kForeign ? nullptr : Null(env);
+  uint64_t word = 0;
+  bool is_counter = false;
+  status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
+    is_counter = now.size == sizeof word && (now.flags & kText) == 0;
+    if (is_counter) word = LoadWord(bytes);
+  });
+  if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
+  if (status != Status::kOk || !is_counter) return Null(env);
+  napi_value value;
+  if (big)
+    napi_create_bigint_int64(env, static_cast<int64_t>(word), &value);
+  else
+    napi_create_int64(env, static_cast<int64_t>(word), &value);
+  return value;
+}
+
+napi_value Num(napi_env env, napi_callback_info info) { return Counter(env, info, false); }
+napi_value BigNum(napi_env env, napi_callback_info info) { return Counter(env, info, true); }
+
+napi_value Clear(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  uint64_t removed;
+  Status status = call.cache().Clear(call.caller(), &removed);
+  if (status != Status::kOk) return call.home().Throw(status, call.cache());
+  return Number(env, static_cast<double>(removed));
+}
+
+napi_value Keys(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  std::vector<std::string> keys;
+  Status status = call.cache().Keys(call.caller(), &keys);
+  if (status != Status::kOk) return call.home().Throw(status, call.cache());
+  napi_value list;
+  napi_create_array_with_length(env, keys.size(), &list);
+  for (uint32_t i = 0; i < keys.size(); i++) {
+    napi_handle_scope scope;
+    napi_open_handle_scope(env, &scope);
+    napi_value buffer;
+    napi_create_buffer_copy(env, keys[i].size(), keys[i].data(), nullptr, &buffer);
+    napi_set_element(env, list, i, buffer);
+    napi_close_handle_scope(env, scope);
+  }
+  return list;
+}
+
+napi_value Size(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  return Number(env, static_cast<double>(call.cache().Figures(0).items));
+}
+
+napi_value Refusal(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  const char* name = nullptr;
+  switch (call.bound->last) {
+    case Status::kNotFound: name = "ABSENT"; break;
+    case Status::kExists: name = "EXISTS"; break;
+    case Status::kFull: name = "FULL"; break;
+    case Status::kKeyEmpty: name = "KEY_EMPTY"; break;
+    case Status::kKeyTooLong: name = "KEY_TOO_LONG"; break;
+    case Status::kValueTooLarge: name = "VALUE_TOO_LARGE"; break;
+    case Status::kNotANumber: name = "NOT_A_NUMBER"; break;
+    default: return Null(env);
+  }
+  napi_value value;
+  napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &value);
+  return value;
+}
+
+napi_value BindCache(napi_env env, napi_callback_info info) {
+  Environment* home = Environment::Of(env);
+  if (!home->Enter()) return nullptr;
+  size_t count = 1;
+  napi_value argument;
+  uint32_t index = UINT32_MAX;
+  napi_get_cb_info(env, info, &count, &argument, nullptr, nullptr);
+  napi_get_value_uint32(env, argument, &index);
+  auto& caches = ProcessInstance()->caches();
+  if (index >= caches.size()) {
+    napi_throw_range_error(env, nullptr, "no such cache");
+    return nullptr;
+  }
+  home->bound.push_back(std::make_unique<BoundCache>(BoundCache{home, caches[index].get()}));
+  BoundCache* bound = home->bound.back().get();
+  const struct {
+    const char* name;
+    napi_callback call;
+  } functions[] = {{"getString", GetString}, {"read", ReadToSlab}, {"set", Set},   {"update", Update},
+                   {"del", Del},             {"exists", Exists},   {"inc", Inc},   {"dec", Dec},
+                   {"num", Num},             {"bigNum", BigNum},   {"ttl", Ttl},   {"clear", Clear},
+                   {"keys", Keys},           {"size", Size},       {"refusal", Refusal}};
+  napi_value object;
+  napi_create_object(env, &object);
+  for (const auto& function : functions) {
+    napi_value value;
+    napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.call, bound, &value);
+    napi_set_named_property(env, object, function.name, value);
+  }
+  return object;
+}
+
+napi_value Slab(napi_env env, napi_callback_info info) {
+  size_t count = 2, size = 0;
+  napi_value arguments[2];
+  void* memory = nullptr;
+  uint32_t offset = 0;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  Environment* home = Environment::Of(env);
+  if (napi_get_arraybuffer_info(env, arguments[0], &memory, &size) != napi_ok ||
+      napi_get_value_uint32(env, arguments[1], &offset) != napi_ok || offset > size) {
+    napi_throw_type_error(env, nullptr, "slab takes an ArrayBuffer and an offset inside it");
+    return nullptr;
+  }
+  home->slab = static_cast<uint8_t*>(memory) + offset;
+  home->slab_room = size - offset;
+  return nullptr;
+}
+
+}  // namespace
+
+void InitCache(napi_env env, napi_value exports) {
+  const struct {
+    const char* name;
+    napi_callback call;
+  } functions[] = {{"bindCache", BindCache}, {"slab", Slab}};
+  for (const auto& function : functions) {
+    napi_value value;
+    napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.call, nullptr, &value);
+    napi_set_named_property(env, exports, function.name, value);
+  }
+}
+
+}  // namespace uwshm

@@ -1,0 +1,60 @@
+// What the binding keeps: one instance per process, one Environment per
+// JavaScript environment (the main thread, each worker thread).
+//
+// The process's part is never destroyed: native threads and other environments
+// may outlive whoever made it. The environment's part goes with it; its thread
+// slot is free for the next thread then.
+#pragma once
+
+#include <node_api.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "../instance.hpp"
+
+namespace uwshm {
+
+struct Environment;
+
+// A cache as one thread uses it; bound to each of its hot functions.
+struct BoundCache {
+  Environment* home;
+  Cache* cache;
+  Status last = Status::kOk;  // of the last write: why it was refused
+};
+
+struct Environment {
+  napi_env env = nullptr;
+  napi_ref error_class = nullptr;
+  Caller caller{};
+  bool entered = false;  // has a thread slot
+  std::vector<std::unique_ptr<BoundCache>> bound;
+
+  std::vector<uint8_t> key_room, value_room;
+  uint8_t* slab = nullptr;  // where `read` copies to
+  size_t slab_room = 0;
+
+  static Environment* Of(napi_env env);
+
+  // Gives the calling thread its slot. False: a JavaScript error is pending.
+  bool Enter();
+  void Leave();
+
+  // Throws new UwsgiError(code, ...about); always returns nullptr.
+  napi_value Throw(const char* code, const std::vector<std::string>& about = {});
+  // The error for an outcome that is no answer: busy, corrupt, out of memory.
+  napi_value Throw(Status status, Cache& cache);
+};
+
+// The instance this process is attached to, or nullptr.
+Instance* ProcessInstance();
+
+uint64_t BootMilliseconds();
+
+void InitInstance(napi_env env, napi_value exports);
+void InitCache(napi_env env, napi_value exports);
+void InitListen(napi_env env, napi_value exports);
+
+}  // namespace uwshm

@@ -1,0 +1,392 @@
+// Set-up and figures: making or joining an instance, and what the master and
+// the stats server ask of it. None of this is hot, so it is written for reading.
+#include <fcntl.h>
+#include <napi.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <mutex>
+
+#include "environment.hpp"
+
+namespace uwshm {
+namespace {
+
+constexpr uint32_t kHousekeepingPatienceMs = 20;  // in the master's event loop
+
+struct Process {
+  std::mutex mutex;
+  Instance* instance = nullptr;
+  uint32_t worker = 0;
+};
+
+Process& OwnProcess() {
+  static Process* process = new Process;  // never destroyed: native threads outlive us
+  return *process;
+}
+
+uint64_t StartTime() {
+  // Field 22 of /proc/self/stat; the second, the program's name, may hold blanks.
+  char line[1024] = "";
+  FILE* file = fopen("/proc/self/stat", "re");
+  if (file == nullptr) return 0;
+  const char* field = fgets(line, sizeof line, file) ? strrchr(line, ')') : nullptr;
+  fclose(file);
+  for (int i = 2; field != nullptr && i < 22; i++) field = strchr(field + 1, ' ');
+  return field ? strtoull(field, nullptr, 10) : 0;
+}
+
+Self WhoAmI(uint32_t worker) {
+  struct stat pid_namespace = {};
+  stat("/proc/self/ns/pid", &pid_namespace);
+  return {static_cast<uint32_t>(getpid()), worker, StartTime(), static_cast<uint64_t>(pid_namespace.st_ino),
+          BootMilliseconds};
+}
+
+std::string Hex(InstanceId id) {
+  char text[33];
+  snprintf(text, sizeof text, "%016llx%016llx", static_cast<unsigned long long>(id.high),
+           static_cast<unsigned long long>(id.low));
+  return text;
+}
+
+InstanceId IdOf(const std::string& hex) {
+  if (hex.size() != 32) return {0, 0};
+  return {strtoull(hex.substr(0, 16).c_str(), nullptr, 16), strtoull(hex.substr(16).c_str(), nullptr, 16)};
+}
+
+Environment& Home(const Napi::CallbackInfo& info) { return *Environment::Of(info.Env()); }
+
+Napi::Value Undefined(const Napi::CallbackInfo& info) { return info.Env().Undefined(); }
+
+// The instance, or nullptr with an error pending.
+Instance* Attached(const Napi::CallbackInfo& info) {
+  if (ProcessInstance() == nullptr) Home(info).Throw("NOT_ATTACHED");
+  return ProcessInstance();
+}
+
+Cache* CacheAt(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  if (instance == nullptr) return nullptr;
+  const uint32_t index = info[0].As<Napi::Number>().Uint32Value();
+  if (index < instance->caches().size()) return instance->caches()[index].get();
+  Napi::RangeError::New(info.Env(), "no such cache").ThrowAsJavaScriptException();
+  return nullptr;
+}
+
+void Throw(Environment& home, Status status, const Trouble& trouble) {
+  switch (status) {
+    case Status::kLayout:
+      home.Throw("SEGMENT_LAYOUT", {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
+      break;
+    case Status::kPidNamespace: home.Throw("SEGMENT_PID_NAMESPACE"); break;
+    case Status::kNoMemory:
+      home.Throw("NO_MEMORY", {trouble.segment, std::to_string(trouble.expected), strerror(errno)});
+      break;
+    case Status::kTooLarge:
+      home.Throw("SEGMENT_TOO_LARGE", {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
+      break;
+    case Status::kNoProcessSlot: home.Throw("TOO_MANY_PROCESSES", {std::to_string(trouble.expected)}); break;
+    case Status::kBusy: home.Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs), "?"}); break;
+    default: home.Throw("SEGMENT_FOREIGN", {trouble.segment, "magic, seals, size or instance id differ"});
+  }
+}
+
+Napi::Value Errors(const Napi::CallbackInfo& info) {
+  Environment& home = Home(info);
+  if (home.error_class == nullptr) napi_create_reference(info.Env(), info[0], 1, &home.error_class);
+  return Undefined(info);
+}
+
+Napi::Value Create(const Napi::CallbackInfo& info) {
+  Environment& home = Home(info);
+  std::lock_guard<std::mutex> alone(OwnProcess().mutex);
+  if (OwnProcess().instance != nullptr) return home.Throw("ALREADY_ATTACHED"), Undefined(info);
+
+  const LockEngine* engine = LockTable::EngineNamed(info[2].As<Napi::String>().Utf8Value().c_str());
+  if (engine == nullptr) {
+    std::string known;
+    for (auto each = LockTable::Engines(); *each; each++) known += (known.empty() ? "" : ", ") + std::string((*each)->name);
+    return home.Throw("UNKNOWN_LOCK_ENGINE", {info[2].As<Napi::String>(), known}), Undefined(info);
+  }
+
+  Trouble trouble;
+  std::vector<CacheSpec> caches;
+  const Napi::Array rows = info[3].As<Napi::Array>();
+  const double memory = info[4].As<Napi::Number>().DoubleValue();
+  double needed = 0;
+  for (uint32_t i = 0; i < rows.Length(); i++) {
+    const Napi::Array row = Napi::Value(rows[i]).As<Napi::Array>();
+    auto number = [&](uint32_t column) { return Napi::Value(row[column]).As<Napi::Number>().DoubleValue(); };
+    CacheSpec spec{Napi::Value(row[uint32_t{0}]).As<Napi::String>(), 0, 0, 0, 1, {}};
+    trouble.segment = "cache " + spec.name;
+    for (uint32_t column = 1; column < 5; column++)
+      if (!(number(column) >= 1 && number(column) <= 1 << 30)) {
+        trouble.found = static_cast<uint64_t>(number(column));
+        trouble.expected = 1 << 30;
+        return Throw(home, Status::kTooLarge, trouble), Undefined(info);
+      }
+    spec.items = static_cast<uint32_t>(number(1));
+    spec.blocksize = static_cast<uint32_t>(number(2));
+    spec.keysize = static_cast<uint32_t>(number(3));
+    while (spec.hashsize < number(4)) spec.hashsize *= 2;
+    getrandom(&spec.seed, sizeof spec.seed, 0);
+    needed += number(1) * (sizeof(Item) + number(2) + (number(3) > kInlineKey ? number(3) : 0)) + 4.0 * spec.hashsize;
+    caches.push_back(spec);
+  }
+  if (memory > 0 && needed > memory) {
+    trouble = {caches.size() == 1 ? "cache " + caches[0].name : "caches", static_cast<uint64_t>(needed),
+               static_cast<uint64_t>(memory)};
+    return Throw(home, Status::kTooLarge, trouble), Undefined(info);
+  }
+
+  InstanceId id;
+  getrandom(&id, sizeof id, 0);
+  auto* instance = new Instance;  // kept for good: a mapping is never taken down
+  Status status = instance->Create(id, info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Uint32Value(),
+                                   engine, caches, WhoAmI(0), &trouble);
+  if (status != Status::kOk) return Throw(home, status, trouble), Undefined(info);
+  OwnProcess().instance = instance;
+  return Undefined(info);
+}
+
+Napi::Value Attach(const Napi::CallbackInfo& info) {
+  Environment& home = Home(info);
+  std::lock_guard<std::mutex> alone(OwnProcess().mutex);
+  if (OwnProcess().instance != nullptr) return home.Throw("ALREADY_ATTACHED"), Undefined(info);
+  const Napi::Array paths = info[1].As<Napi::Array>();
+  const uint32_t worker = info[2].As<Napi::Number>().Uint32Value();
+  std::vector<int> fds;
+  for (uint32_t i = 0; i < paths.Length(); i++) {
+    const std::string path = Napi::Value(paths[i]).As<Napi::String>();
+    fds.push_back(open(path.c_str(), O_RDWR | O_CLOEXEC));
+    if (fds.back() >= 0) continue;
+    const std::string why = path + ": " + strerror(errno);
+    for (int fd : fds) close(fd);
+    return home.Throw("SEGMENT_FOREIGN", {i == 0 ? "root" : "next", why}), Undefined(info);
+  }
+  Trouble trouble;
+  auto* instance = new Instance;
+  Status status = instance->Attach(IdOf(info[0].As<Napi::String>()), fds, WhoAmI(worker), &trouble);
+  if (status != Status::kOk) {
+    const int why = errno;
+    for (int fd : fds) close(fd);
+    errno = why;
+    return Throw(home, status, trouble), Undefined(info);
+  }
+  OwnProcess().worker = worker <= instance->processes().geometry().workers ? worker : 0;
+  OwnProcess().instance = instance;
+  return Undefined(info);
+}
+
+Napi::Value IsAttached(const Napi::CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), ProcessInstance() != nullptr);
+}
+
+Napi::Value GetInstance(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  if (instance == nullptr) return Undefined(info);
+  Napi::Array fds = Napi::Array::New(info.Env());
+  for (int fd : instance->Descriptors()) fds[fds.Length()] = fd;
+  Napi::Object result = Napi::Object::New(info.Env());
+  result["id"] = Hex(instance->id());
+  result["fds"] = fds;
+  return result;
+}
+
+Napi::Value LockEngines(const Napi::CallbackInfo& info) {
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (auto engine = LockTable::Engines(); *engine; engine++)
+    names[names.Length()] = Napi::String::New(info.Env(), (*engine)->name);
+  return names;
+}
+
+Napi::Value CacheNames(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  if (instance == nullptr) return Undefined(info);
+  Napi::Array names = Napi::Array::New(info.Env());
+  for (auto& cache : instance->caches()) names[names.Length()] = Napi::String::New(info.Env(), cache->name());
+  return names;
+}
+
+Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
+  Cache* cache = CacheAt(info);
+  if (cache == nullptr) return Undefined(info);
+  const CacheGeometry& geometry = cache->geometry();
+  const CacheFigures figures = cache->Figures(ProcessInstance()->processes().threads_used());
+  Napi::Object row = Napi::Object::New(info.Env());
+  auto put = [&](const char* name, uint64_t number) { row[name] = Napi::Number::New(info.Env(), static_cast<double>(number)); };
+  row["name"] = cache->name();
+  row["hash"] = "siphash13";
+  put("hashsize", geometry.hashsize);
+  put("keysize", geometry.keysize);
+  put("maxItems", geometry.max_items);
+  put("blocks", geometry.max_items);
+  put("blocksize", geometry.blocksize);
+  put("items", figures.items);
+  put("hits", figures.hits);
+  put("miss", figures.misses);
+  put("full", figures.full);
+  put("repairs", figures.repairs);
+  return row;
+}
+
+Napi::Value CheckCache(const Napi::CallbackInfo& info) {
+  Cache* cache = CacheAt(info);
+  if (cache == nullptr) return Undefined(info);
+  const std::string fault = cache->Check();
+  return fault.empty() ? info.Env().Null() : Napi::String::New(info.Env(), fault);
+}
+
+Napi::Value Sweep(const Napi::CallbackInfo& info) {
+  if (!Home(info).Enter()) return Undefined(info);
+  Caller caller = Home(info).caller;
+  caller.patience_ms = kHousekeepingPatienceMs;
+  uint64_t removed = 0;
+  for (auto& cache : ProcessInstance()->caches()) removed += cache->Sweep(caller);
+  return Napi::Number::New(info.Env(), static_cast<double>(removed));
+}
+
+Napi::Value Reclaim(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  return instance ? Napi::Number::New(info.Env(), instance->Reclaim()) : Undefined(info);
+}
+
+Napi::Value Processes(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  if (instance == nullptr) return Undefined(info);
+  ProcessTable& table = instance->processes();
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (uint32_t slot = 0; slot < table.geometry().processes; slot++) {
+    ProcessSlot& process = table.process(slot);
+    if (process.claimed.load(std::memory_order_acquire) == 0) continue;
+    Napi::Object row = Napi::Object::New(info.Env());
+    row["slot"] = slot;
+    row["pid"] = process.pid;
+    row["worker"] = process.worker;
+    row["alive"] = Napi::Boolean::New(info.Env(), slot == table.own_slot() || table.Alive(slot));
+    list[list.Length()] = row;
+  }
+  return list;
+}
+
+Napi::Value Locks(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  if (instance == nullptr) return Undefined(info);
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (const auto& holder : instance->Holders()) {
+    Napi::Array row = Napi::Array::New(info.Env(), 2);
+    row[uint32_t{0}] = holder.first;
+    row[uint32_t{1}] = holder.second;
+    list[list.Length()] = row;
+  }
+  return list;
+}
+
+Napi::Value Workers(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  if (instance == nullptr) return Undefined(info);
+  Napi::Array list = Napi::Array::New(info.Env());
+  for (uint32_t id = 1; id <= instance->processes().geometry().workers; id++) {
+    const WorkerRow& worker = instance->processes().worker(id);
+    Napi::Object row = Napi::Object::New(info.Env());
+    auto put = [&](const char* name, uint64_t number) { row[name] = Napi::Number::New(info.Env(), static_cast<double>(number)); };
+    put("id", id);
+    put("pid", worker.pid.load());
+    put("requests", worker.requests.load());
+    put("deltaRequests", worker.delta_requests.load());
+    put("inRequest", worker.in_request.load());
+    put("respawnCount", worker.respawn_count.load());
+    put("lastSpawn", worker.last_spawn.load());
+    put("accepting", worker.accepting.load());
+    list[list.Length()] = row;
+  }
+  return list;
+}
+
+// The row of worker `id`, or nullptr when there is none.
+WorkerRow* Row(uint32_t id) {
+  Instance* instance = ProcessInstance();
+  if (instance == nullptr || id == 0 || id > instance->processes().geometry().workers) return nullptr;
+  return &instance->processes().worker(id);
+}
+
+Napi::Value WorkerSpawned(const Napi::CallbackInfo& info) {
+  if (WorkerRow* row = Row(info[0].As<Napi::Number>().Uint32Value())) {
+    row->accepting = 0;
+    row->in_request = 0;
+    row->delta_requests = 0;
+    row->last_spawn = static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value());
+    row->respawn_count++;
+    row->pid = info[1].As<Napi::Number>().Uint32Value();
+  }
+  return Undefined(info);
+}
+
+Napi::Value WorkerGone(const Napi::CallbackInfo& info) {
+  if (WorkerRow* row = Row(info[0].As<Napi::Number>().Uint32Value())) {
+    row->accepting = 0;
+    row->in_request = 0;
+    row->pid = 0;
+  }
+  return Undefined(info);
+}
+
+Napi::Value WorkerAccepting(const Napi::CallbackInfo& info) {
+  if (WorkerRow* row = Row(OwnProcess().worker)) row->accepting = 1;
+  return Undefined(info);
+}
+
+// The two calls that every request makes: plain C Node-API.
+napi_value RequestStarted(napi_env, napi_callback_info) {
+  if (WorkerRow* row = Row(OwnProcess().worker)) row->in_request.fetch_add(1, std::memory_order_relaxed);
+  return nullptr;
+}
+
+napi_value RequestEnded(napi_env, napi_callback_info) {
+  if (WorkerRow* row = Row(OwnProcess().worker)) {
+    row->requests.fetch_add(1, std::memory_order_relaxed);
+    row->delta_requests.fetch_add(1, std::memory_order_relaxed);
+    row->in_request.fetch_sub(1, std::memory_order_relaxed);
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+Instance* ProcessInstance() { return OwnProcess().instance; }
+
+void InitInstance(napi_env env, napi_value target) {
+  Napi::Object exports(env, target);
+  auto add = [&](const char* name, Napi::Value (*call)(const Napi::CallbackInfo&)) {
+    exports[name] = Napi::Function::New(env, call, name);
+  };
+  add("errors", Errors);
+  add("create", Create);
+  add("attach", Attach);
+  add("attached", IsAttached);
+  add("instance", GetInstance);
+  add("lockEngines", LockEngines);
+  add("cacheNames", CacheNames);
+  add("cacheFigures", FiguresOf);
+  add("checkCache", CheckCache);
+  add("sweep", Sweep);
+  add("reclaim", Reclaim);
+  add("processes", Processes);
+  add("locks", Locks);
+  add("workers", Workers);
+  add("workerSpawned", WorkerSpawned);
+  add("workerGone", WorkerGone);
+  add("workerAccepting", WorkerAccepting);
+  napi_value function;
+  napi_create_function(env, "requestStarted", NAPI_AUTO_LENGTH, RequestStarted, nullptr, &function);
+  napi_set_named_property(env, target, "requestStarted", function);
+  napi_create_function(env, "requestEnded", NAPI_AUTO_LENGTH, RequestEnded, nullptr, &function);
+  napi_set_named_property(env, target, "requestEnded", function);
+}
+
+}  // namespace uwshm

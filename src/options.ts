@@ -1,0 +1,216 @@
+// Every option, said once. From this table come the type, the parser with its
+// aliases, `--help`, the texts of errors and docs/options.md.
+//
+// Options go as an ordered list of (key, value, where) to `applySettings`: argv
+// is one source of such a list, an object given to `uwshm.create` another;
+// configuration files will be a third. The last value of a scalar wins; every
+// value of a list adds one.
+
+import { parseArgs } from 'node:util'
+import type { Address } from './address.ts'
+import { UwsgiError } from './errors.ts'
+import { address, argument, bytes, count, flag, list, text, type Field } from './fields.ts'
+import { keyval, type Values } from './keyval.ts'
+import { nearest } from './nearest.ts'
+
+export const cache2 = keyval(
+  'a cache shared by all processes',
+  {
+    name: text('name used by the API', { longest: 127 }),
+    items: count('capacity, in items', { aliases: ['max_items', 'maxitems'], max: 2 ** 32 - 2 ** 20 }),
+    blocksize: bytes('bytes of one block: the longest value', { fallback: 65536 }),
+    keysize: bytes('bytes of the longest key', { fallback: 2048, max: 65535, aliases: ['key_size'] }),
+    hashsize: count('buckets', {
+      max: 2 ** 31,
+      aliases: ['hash_size'],
+      fallback: 0,
+      fallbackText: 'the power of two at or above items, at least 1024',
+    }),
+    blocks: count('number of blocks; must be equal to items', {
+      max: 2 ** 32 - 2 ** 20,
+      fallback: 0,
+      fallbackText: 'items',
+    }),
+  },
+  {
+    example: 'name=pages,items=10000',
+    later: (
+      'bitmap purge_lru lru store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
+      'udp_servers udpserver udpservers hash lastmod math_initial ignore_full lazy_expire lazy sweep_on_full ' +
+      'clear_on_full no_expire'
+    ).split(' '),
+    settle(cache, where) {
+      if (cache.items === undefined) return
+      cache.hashsize ??= Math.max(1024, 2 ** Math.ceil(Math.log2(cache.items)))
+      cache.blocks ??= cache.items
+      if (cache.blocks !== cache.items)
+        throw new UwsgiError('OPTION_VALUE', `${where}: blocks`, cache.blocks, `equal to items (${cache.items})`)
+    },
+  },
+)
+export type CacheOptions = Values<typeof cache2.fields>
+
+export const table = {
+  processes: count('number of workers', { fallback: 1, max: 1024, aliases: ['workers'], short: 'p' }),
+  'http-socket': list(address('serve HTTP there; repeatable')),
+  listen: count('connections that may wait at a socket', { fallback: 511, max: 65535, short: 'l' }),
+  cache2: list(cache2),
+  stats: address('serve statistics there, as JSON', { aliases: ['stats-server'] }),
+  chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
+  'worker-reload-mercy': count('seconds that running requests get at the end', {
+    fallback: 60,
+    min: 0,
+    max: 86400,
+    unit: 'SECONDS',
+  }),
+  'max-processes': count('processes that may be attached at a time', {
+    max: 65535,
+    fallback: 0,
+    fallbackText: 'twice the workers, at least 64',
+  }),
+  'lock-engine': text('engine of the locks', { fallback: 'pthread_robust' }),
+  'node-arg': list(argument('an argument for the node of the workers; repeatable')),
+  master: flag('accepted for uWSGI: there always is a master', { fallback: true, short: 'M' }),
+  help: flag('print this text', { short: 'h' }),
+  version: flag('print the version'),
+} satisfies Record<string, Field<unknown>>
+
+type Table = typeof table
+type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
+type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
+/** Without a fallback, and no list: may be absent. */
+type Absent = 'stats' | 'chdir'
+
+export type Options = {
+  [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>
+} & { [K in Absent as Camel<K>]: Value<Table[K]> | undefined } & {
+  /** The application's module; undefined where the caller is the application. */
+  app: string | undefined
+  /** What came after `--`: the application's own arguments. */
+  appArguments: string[]
+}
+
+/** What `uwshm.create` takes: everything may be left out; addresses and caches may be text. */
+export type GivenOptions = {
+  [K in keyof Options]?: Given<Options[K]> | undefined
+}
+type Given<T> = [T] extends [CacheOptions[]]
+  ? (string | GivenCache)[]
+  : [T] extends [Address[]]
+    ? (string | Address)[]
+    : [T] extends [Address | undefined]
+      ? string | Address
+      : T
+type GivenCache = Pick<CacheOptions, 'name' | 'items'> & Partial<CacheOptions>
+
+/** One value of one option; `where` says which, in errors. */
+export interface Setting {
+  key: string
+  value: unknown
+  where: string
+}
+
+const fields: Record<string, Field<unknown>> = table
+const names = new Map<string, string>()
+for (const [name, field] of Object.entries(fields))
+  for (const alias of [name, camel(name), ...field.aliases]) names.set(alias, name)
+
+/** uWSGI's options that people will try; they come later or never. */
+const later = new Set(
+  (
+    'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper threads lazy-apps uid gid ' +
+    'sharedarea queue locks cache metric stats-push stats-http stats-minified stats-no-metrics metrics-dir snmp ' +
+    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics memory-report die-on-term vacuum ' +
+    'chmod-socket socket spooler mule cron'
+  ).split(' '),
+)
+
+export function parseOptions(argv: readonly string[]): Options {
+  const { settings, app, appArguments } = readArgv(argv)
+  return { ...applySettings(settings), app, appArguments }
+}
+
+/** Fills in and checks what was given to `uwshm.create`. */
+export function completeOptions(given: GivenOptions = {}): Options {
+  const { app, appArguments = [], ...rest } = given
+  const settings = Object.entries(rest).flatMap(([key, value]) => {
+    const values = Array.isArray(value) ? value : [value]
+    return values.filter((one) => one !== undefined).map((one) => ({ key, value: one, where: key }))
+  })
+  return { ...applySettings(settings), app, appArguments }
+}
+
+function readArgv(argv: readonly string[]) {
+  const settings: Setting[] = []
+  const appArguments: string[] = []
+  let app: string | undefined
+  let isAfterDashes = false
+  for (const token of parseArgs({ args: [...argv], options: forNode(), strict: false, tokens: true }).tokens) {
+    if (token.kind === 'option-terminator') isAfterDashes = true
+    else if (token.kind === 'option') settings.push(setting(token.name, token.rawName, token.value, token.inlineValue))
+    else if (isAfterDashes) appArguments.push(token.value)
+    else if (app === undefined) app = token.value
+    else throw new UwsgiError('APP_TWICE', app, token.value)
+  }
+  return { settings, app, appArguments }
+}
+
+/** The table as node:util wants it, to tell values from the application's name. */
+function forNode() {
+  const options: Record<string, { type: 'boolean' | 'string'; short?: string }> = {}
+  for (const [name, { isFlag, short, aliases }] of Object.entries(fields)) {
+    const type = isFlag ? 'boolean' : 'string'
+    options[name] = { type, ...(short && { short }) }
+    for (const alias of aliases) options[alias] = { type }
+  }
+  return options
+}
+
+function setting(key: string, where: string, value: string | undefined, isInline: boolean | undefined): Setting {
+  const field = fields[known(key, where)]!
+  // `--stats --processes 2`: the next option is no value of this one.
+  const isForgotten = value === undefined || (!isInline && value.startsWith('-') && !field.takesDashes)
+  if (isForgotten && !field.isFlag) throw new UwsgiError('OPTION_NEEDS_VALUE', where, `${where} ${field.syntax}`)
+  return { key, value: value ?? '', where }
+}
+
+function known(key: string, where: string): string {
+  const name = names.get(key)
+  if (name !== undefined) return name
+  if (later.has(key)) throw new UwsgiError('OPTION_LATER', where)
+  const written = [...names.keys()].filter((known) => known === known.toLowerCase())
+  const meant = where.startsWith('-') && !where.startsWith('--') ? null : nearest(key, written)
+  throw new UwsgiError('OPTION_UNKNOWN', where, meant ? `did you mean --${meant}?` : '`uwshm --help` lists them')
+}
+
+export function applySettings(settings: readonly Setting[]): Omit<Options, 'app' | 'appArguments'> {
+  const values: Record<string, unknown> = {}
+  for (const [name, field] of Object.entries(fields)) values[camel(name)] = field.isList ? [] : field.fallback
+  for (const { key, value, where } of settings) {
+    const name = known(key, where)
+    const field = fields[name]!
+    const result = field.read(value, where)
+    if (field.isList) (values[camel(name)] as unknown[]).push(result)
+    else values[camel(name)] = result
+  }
+  return settle(values as Omit<Options, 'app' | 'appArguments'>)
+}
+
+/** Fills in what depends on other options, and checks what one alone cannot. */
+function settle<O extends Omit<Options, 'app' | 'appArguments'>>(options: O): O {
+  const { processes, cache2: caches } = options
+  if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
+  if (options.maxProcesses <= processes)
+    throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
+  const seen = new Set<string>()
+  for (const { name } of caches) {
+    if (seen.has(name)) throw new UwsgiError('CACHE_TWICE', name)
+    seen.add(name)
+  }
+  return options
+}
+
+function camel(name: string): string {
+  return name.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+}
