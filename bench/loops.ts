@@ -151,7 +151,7 @@ export const loops = {
     const map = new Map(keys.map((key) => [key, value(size)]))
     return () => {
       let seen = 0
-      for (const key of keys) seen += map.get(key)!.latin1Slice().length
+      for (const key of keys) seen += map.get(key)!.toString('latin1').length
       return seen
     }
   },
