@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
-import { makeKeys, milliseconds, sizes, type Task, type Timing } from './loops.ts'
+import { makeKeys, milliseconds, sizes, type Timing } from './loops.ts'
 
 export interface Rival {
   /** CPU nanoseconds per call, the mean of the `processes` that ran at the same time. */
@@ -28,7 +28,7 @@ export async function startNode(): Promise<Rival> {
     time: (loop, size, processes, duration) =>
       together(processes, duration, async (start, end, i) => {
         const child = children[i]!
-        child.send({ loop, size, start, end } as Task)
+        child.send({ loop, size, start, end })
         return await answer(child)
       }),
 
