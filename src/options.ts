@@ -68,7 +68,7 @@ export const table = {
     fallback: 0,
     fallbackText: 'twice the workers, at least 64',
   }),
-  'lock-engine': text('engine of the locks', { fallback: 'pthread_robust' }),
+  'lock-engine': text('engine of the locks', { fallback: 'pthread' }),
   'node-arg': list(argument('an argument for the node of the workers; repeatable')),
   master: flag('accepted for uWSGI: there always is a master', { fallback: true, short: 'M' }),
   help: flag('print this text', { short: 'h' }),

@@ -1,0 +1,71 @@
+// How a process comes to its shared memory: it makes it (`createInstance`), or
+// it finds it (`join`).
+//
+// Workers of our own master inherit the descriptors and attach by themselves
+// (worker.ts). Any other child of a process that called `create`, a
+// node:cluster worker for instance, finds them through the environment:
+//
+//   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
+//
+// A reused pid or descriptor is noticed: every segment carries the instance id.
+
+import { totalmem } from 'node:os'
+import { UwsgiError } from './errors.ts'
+import { native } from './native.ts'
+import { completeOptions, type GivenOptions, type Options } from './options.ts'
+
+const VARIABLE = 'UWSHM_ATTACH'
+
+/** Makes the segments that `options` describe; this process is their master. */
+export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: Options): void {
+  native.create(
+    maxProcesses,
+    processes,
+    lockEngine,
+    cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
+    memoryLimit(),
+  )
+}
+
+/**
+ * Makes the calling process a master, for `node:cluster` programs, scripts and tests.
+ * Child processes started from now on attach at their first call.
+ *
+ * @param options as on the command line: `create({ cache2: [{ name: 'pages', items: 1000 }] })`,
+ *   or `create({ cache2: ['name=pages,items=1000'] })`.
+ * @throws UwsgiError ALREADY_ATTACHED, SEGMENT_TOO_LARGE, NO_MEMORY, or an option's own error.
+ */
+export function create(options: GivenOptions = {}): void {
+  createInstance(completeOptions(options))
+  const { id, fds } = native.instance()
+  process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  // The master's duties, as far as they do not concern workers: what the dead
+  // left half done is finished, what has expired makes room.
+  setInterval(keepHouse, 1000).unref()
+}
+
+/** Frees what dead processes held and what has expired; cheap when there is nothing to do. */
+export function keepHouse(): void {
+  native.reclaim()
+  native.sweep()
+}
+
+/** Attaches this process, if it is not attached yet, to the instance its environment names. */
+export function join(): void {
+  if (native.attached()) return
+  const [, id, folder, fds] = /^(\w+)@(.+):([\d,]+)$/.exec(process.env[VARIABLE] ?? '') ?? []
+  if (id === undefined || fds === undefined) throw new UwsgiError('NOT_ATTACHED')
+  const paths = fds.split(',').map((fd) => `${folder}/${fd}`)
+  try {
+    native.attach(id, paths, 0)
+  } catch (error) {
+    // Another thread of this process was faster.
+    if (!(error instanceof UwsgiError && error.code === 'ALREADY_ATTACHED')) throw error
+  }
+}
+
+/** Bytes that the caches' items may take: what the container or the machine has. */
+function memoryLimit(): number {
+  const limit = (process as { constrainedMemory?(): number }).constrainedMemory?.() ?? 0
+  return limit > 0 && limit < totalmem() ? limit : totalmem()
+}
