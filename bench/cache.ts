@@ -30,9 +30,7 @@ const plan: { ours: string; uwsgi: string; map: string; sizes: number[] }[] = [
 
 const version = uwsgiVersion()
 if (version === null) {
-  console.error(
-    'the benchmark compares with real uWSGI; on Debian: apt-get install uwsgi-core uwsgi-plugin-python3',
-  )
+  console.error('the benchmark compares with real uWSGI; on Debian: apt-get install uwsgi-core uwsgi-plugin-python3')
   process.exit(1)
 }
 

@@ -36,6 +36,9 @@ function flat(text: string) {
   return Buffer.from(text).toString('latin1')
 }
 
+/** Older than toString('latin1') and quicker; the types do not know it. */
+type Latin1 = Buffer & { latin1Slice(): string }
+
 const keys = makeKeys('key')
 const absent = makeKeys('not')
 const value = (size: number) => Buffer.alloc(size, 'x')
@@ -151,7 +154,7 @@ export const loops = {
     const map = new Map(keys.map((key) => [key, value(size)]))
     return () => {
       let seen = 0
-      for (const key of keys) seen += map.get(key)!.latin1Slice().length
+      for (const key of keys) seen += (map.get(key)! as Latin1).latin1Slice().length
       return seen
     }
   },

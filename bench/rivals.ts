@@ -12,7 +12,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
-import { makeKeys, milliseconds, sizes, type Task, type Timing } from './loops.ts'
+import { makeKeys, milliseconds, sizes, type Timing } from './loops.ts'
 
 export interface Rival {
   /** CPU nanoseconds per call, the mean of the `processes` that ran at the same time. */
@@ -27,16 +27,14 @@ export async function startNode(): Promise<Rival> {
   return {
     time: (loop, size, processes, duration) =>
       together(processes, duration, async (start, end, i) => {
-        const child = children[i] as ChildProcess
-        child.send({ loop, size, start, end } as Task)
+        const child = children[i]!
+        child.send({ loop, size, start, end })
         return await answer(child)
       }),
 
     async stop() {
       for (const child of children) child.kill()
-      await Promise.all(
-        children.map(async (child) => child.exitCode ?? child.signalCode ?? once(child, 'exit')),
-      )
+      await Promise.all(children.map(async (child) => child.exitCode ?? child.signalCode ?? once(child, 'exit')))
     },
   }
 }
@@ -103,11 +101,8 @@ async function together(
 ) {
   // Time enough for both to have been told.
   const start = milliseconds() + 5
-  const timings = await Promise.all(
-    Array.from({ length: processes }, (_, i) => measure(start, start + duration, i)),
-  )
-  if (new Set(timings.map(({ pid }) => pid)).size < processes)
-    throw new Error('both timings came from one process')
+  const timings = await Promise.all(Array.from({ length: processes }, (_, i) => measure(start, start + duration, i)))
+  if (new Set(timings.map(({ pid }) => pid)).size < processes) throw new Error('both timings came from one process')
   return timings.reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / processes
 }
 

@@ -1,0 +1,20 @@
+#!/usr/bin/env node
+// The command: argv → options → master. Whatever is wrong is one sentence on
+// stderr and exit status 1, before anything is started.
+
+import { UwsgiError } from './errors.ts'
+import { helpText } from './help.ts'
+import { parseOptions } from './options.ts'
+import { version } from './version.ts'
+
+try {
+  const options = parseOptions(process.argv.slice(2))
+  if (options.help) process.stdout.write(helpText())
+  else if (options.version) process.stdout.write(`${version}\n`)
+  // Only now: the help needs no addon.
+  else (await import('./master.ts')).startMaster(options)
+} catch (error) {
+  if (!(error instanceof UwsgiError)) throw error
+  process.stderr.write(`uwshm: ${error.message}\n`)
+  process.exitCode = 1
+}
