@@ -7,7 +7,7 @@
 
 import type { RequestListener } from 'node:http'
 import { pathToFileURL } from 'node:url'
-import { fetchListener, type FetchHandler } from './fetch.ts'
+import { type FetchHandler, fetchListener } from './fetch.ts'
 
 /** The listener that the module exports, or null if it exports none. */
 export async function loadApplication(path: string): Promise<RequestListener | null> {

@@ -4,10 +4,10 @@
 // Here they wait in the kernel at a socket which the master keeps open, and the
 // next worker to accept gets them.
 
+import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { spawn, type ChildProcess } from 'node:child_process'
 import type { Readable } from 'node:stream'
-import { readReport, reportFd, toEnvironment, type Failure, type Handover } from './handover.ts'
+import { type Failure, type Handover, readReport, reportFd, toEnvironment } from './handover.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
 import { Patience } from './respawn.ts'
@@ -86,7 +86,8 @@ export class Crew {
 
   private killTheSlow(): void {
     for (const { id, child } of this.posts)
-      if (child !== null) log(`worker ${id} (pid: ${child.pid}) is taking too much time to die...NO MERCY !!!`)
+      if (child !== null)
+        log(`worker ${id} (pid: ${child.pid}) is taking too much time to die...NO MERCY !!!`)
     this.signal('SIGKILL')
   }
 
@@ -99,13 +100,20 @@ export class Crew {
     post.child = child
     post.readyAt = null
     if (child.pid === undefined) {
-      child.once('error', (error) => this.buried(post, null, `cannot start worker ${post.id}: ${error.message}`))
+      child.once('error', (error) =>
+        this.buried(post, null, `cannot start worker ${post.id}: ${error.message}`),
+      )
       return undefined
     }
     native.workerSpawned(post.id, child.pid, Math.floor(Date.now() / 1000))
     let report = ''
     const pipe = child.stdio[reportFd(handover)] as Readable
-    pipe.setEncoding('utf8').on('data', (text: string) => void (report += text)).on('error', () => {})
+    pipe
+      .setEncoding('utf8')
+      .on('data', (text: string) => {
+        report += text
+      })
+      .on('error', () => {})
     child.once('exit', (status, signal) => this.died(post, status, signal))
     // The report is complete when the pipe is closed, which may be after the exit.
     child.once('close', (status) => {
@@ -120,9 +128,11 @@ export class Crew {
     native.reclaim()
     if (this.stoppedAt !== null) {
       log(`worker ${post.id} buried after ${Math.round((Date.now() - this.stoppedAt) / 1000)} seconds`)
-      return this.buried(post, null)
+      this.buried(post, null)
+      return
     }
-    const how = signal === null ? `died, status ${status}` : `died, killed by signal ${constants.signals[signal]}`
+    const how =
+      signal === null ? `died, status ${status}` : `died, killed by signal ${constants.signals[signal]}`
     log(`DAMN ! worker ${post.id} (pid: ${post.child?.pid}) ${how} :( trying respawn ...`)
     if (post.readyAt !== null) this.buried(post, Date.now() - post.readyAt)
   }
@@ -133,14 +143,18 @@ export class Crew {
     const why = failure?.why ?? `worker ${post.id} ended before it served`
     // A signal came from outside; only what the application did itself speaks against it.
     const isOwnFault = status !== null
-    const isHopeless = !this.posts.some(({ hasServed }) => hasServed) || (failure?.hopeless && !post.hasServed)
-    if (isOwnFault && isHopeless) return this.orders.onHopeless(why)
-    this.buried(post, null, why)
+    const isHopeless =
+      !this.posts.some(({ hasServed }) => hasServed) || (failure?.hopeless && !post.hasServed)
+    if (isOwnFault && isHopeless) this.orders.onHopeless(why)
+    else this.buried(post, null, why)
   }
 
   private buried(post: Post, servedMs: number | null, why?: string): void {
     post.child = null
-    if (this.stoppedAt !== null) return this.isEmpty() ? this.onEmpty() : undefined
+    if (this.stoppedAt !== null) {
+      if (this.isEmpty()) this.onEmpty()
+      return
+    }
     if (why !== undefined) log(why)
     post.timer = setTimeout(() => {
       const pid = this.spawn(post)

@@ -1,9 +1,9 @@
 // How a worker leaves: it stops accepting, finishes what runs, and goes. The
 // master decides when patience ends.
 
+import { subscribe } from 'node:diagnostics_channel'
 import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { Server } from 'node:net'
-import { subscribe } from 'node:diagnostics_channel'
 
 export function leaveOnTerm(servers: ReadonlySet<Server>, running: ReadonlySet<ServerResponse>): void {
   let isLeaving = false

@@ -10,7 +10,11 @@ export function fetchListener(handler: FetchHandler): RequestListener {
   return (incoming, outgoing) => void answer(handler, incoming, outgoing)
 }
 
-async function answer(handler: FetchHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
+async function answer(
+  handler: FetchHandler,
+  incoming: IncomingMessage,
+  outgoing: ServerResponse,
+): Promise<void> {
   let request: Request
   try {
     request = requestOf(incoming, outgoing)
@@ -68,7 +72,9 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
         })
         incoming.once('end', () => end(() => controller.close()))
         incoming.once('error', (error) => end(() => controller.error(error)))
-        incoming.once('close', () => end(() => controller.error(new Error('the client left before its body was complete'))))
+        incoming.once('close', () =>
+          end(() => controller.error(new Error('the client left before its body was complete'))),
+        )
       },
       pull: () => void incoming.resume(),
       cancel() {

@@ -2,7 +2,7 @@
 // same few kinds. A field reads text (argv, later files) as well as the value
 // itself (from `uwshm.create`), and says in one sentence what it expected.
 
-import { readAddress, type Address } from './address.ts'
+import { type Address, readAddress } from './address.ts'
 import { UwsgiError } from './errors.ts'
 
 export interface Field<T> {
@@ -99,7 +99,10 @@ export function flag(help: string, says: Says<boolean> = {}): Field<boolean> {
     if (/^(1|true|yes|on|)$/i.test(String(value))) return true
     return /^(0|false|no|off)$/i.test(String(value)) ? false : undefined
   }
-  return { ...field(help, { fallback: false, ...says }, '', 'on or off (1, true, yes; 0, false, no)', read), isFlag: true }
+  return {
+    ...field(help, { fallback: false, ...says }, '', 'on or off (1, true, yes; 0, false, no)', read),
+    isFlag: true,
+  }
 }
 
 export function address(help: string, says: Says<Address> = {}): Field<Address> {

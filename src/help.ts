@@ -1,7 +1,7 @@
 // The table of options as a person reads it: `--help`, and docs/options.md
 // (written by docs/generate.ts; a test compares).
 
-import { writeAddress, type Address } from './address.ts'
+import { type Address, writeAddress } from './address.ts'
 import type { Field } from './fields.ts'
 import { cache2, table } from './options.ts'
 
@@ -37,7 +37,10 @@ export function optionsPage(): string {
     'An option stands anywhere on the line, as `--option value` or `--option=value`. An ADDRESS is `host:port`, `:port`,',
     'a unix path or `@name` (abstract). BYTES may end in `k`, `m` or `g`.',
     '',
-    ...rows(['option', 'default', 'meaning'], options.map(([name, field]) => optionRow(name, field))),
+    ...rows(
+      ['option', 'default', 'meaning'],
+      options.map(([name, field]) => optionRow(name, field)),
+    ),
     '',
     '## Keys of `--cache2`',
     '',
@@ -45,7 +48,10 @@ export function optionsPage(): string {
     '',
     'A backslash keeps a comma: `name=a\\,b`.',
     '',
-    ...rows(['key', 'default', 'meaning'], cacheKeys.map(([name, field]) => keyRow(name, field))),
+    ...rows(
+      ['key', 'default', 'meaning'],
+      cacheKeys.map(([name, field]) => keyRow(name, field)),
+    ),
     '',
   ].join('\n')
 }
@@ -62,7 +68,10 @@ function keyRow(name: string, field: Field<unknown>): string[] {
 }
 
 function spelling(name: string, field: Field<unknown>): string[] {
-  const all = [...(field.short ? [`-${field.short}`] : []), ...[name, ...field.aliases].map((one) => `--${one}`)]
+  const all = [
+    ...(field.short ? [`-${field.short}`] : []),
+    ...[name, ...field.aliases].map((one) => `--${one}`),
+  ]
   return field.syntax ? [...all.slice(0, -1), `${all.at(-1)} ${field.syntax}`] : all
 }
 

@@ -5,11 +5,11 @@
 // address is given to the master with --http-socket. A second worker that
 // listens by itself finds the address taken by the first.
 
-import { errorMonitor, type EventEmitter } from 'node:events'
-import { Server, type ListenOptions } from 'node:net'
+import { type EventEmitter, errorMonitor } from 'node:events'
+import { type ListenOptions, Server } from 'node:net'
 import { resolve } from 'node:path'
-import { writeAddress, type Address } from './address.ts'
-import { listenerFd, type Handover } from './handover.ts'
+import { type Address, writeAddress } from './address.ts'
+import { type Handover, listenerFd } from './handover.ts'
 
 /** A socket of the master's. It can be opened once per worker. */
 interface Door {
@@ -37,18 +37,25 @@ export function watchListen(handover: Handover, watch: ListenWatch): void {
     watch.onCalled(this)
     this.once('listening', () => watch.onListening(this))
     if (index < 0) {
-      const emitter: EventEmitter = this
-      emitter.once(errorMonitor, (error: NodeJS.ErrnoException) => {
-        const isUnheard = this.listenerCount('error') === 0
-        if (wish !== null && isUnheard && error.code === 'EADDRINUSE') watch.onTaken(writeAddress(wish))
-      })
+      if (wish !== null) onUnheardError(this, 'EADDRINUSE', () => watch.onTaken(writeAddress(wish)))
       return Reflect.apply(listen, this, args) as Server
     }
     const [{ fd, address, backlog }] = doors.splice(index, 1) as [Door]
     if (address.kind === 'unix') Object.assign(this, { _pipeName: address.path }) // what server.address() tells
     const callback = args.findLast((one) => typeof one === 'function')
-    return Reflect.apply(listen, this, [{ fd }, backlog, callback].filter((one) => one !== undefined)) as Server
+    return Reflect.apply(
+      listen,
+      this,
+      [{ fd }, backlog, callback].filter((one) => one !== undefined),
+    ) as Server
   } as typeof listen
+}
+
+/** Sees an error that the application does not listen for, without changing what becomes of it. */
+function onUnheardError(server: EventEmitter, code: string, call: () => void): void {
+  server.once(errorMonitor, (error: NodeJS.ErrnoException) => {
+    if (error.code === code && server.listenerCount('error') === 0) call()
+  })
 }
 
 /** Where the application wants to listen: (port[, host]), (path) or ({ port, host, path }). */

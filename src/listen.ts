@@ -3,7 +3,7 @@
 
 import { statSync, unlinkSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { writeAddress, type Address } from './address.ts'
+import { type Address, writeAddress } from './address.ts'
 import { UwsgiError } from './errors.ts'
 import { native } from './native.ts'
 
@@ -18,7 +18,8 @@ export interface Listener {
 const files = new WeakMap<Listener, string>()
 
 export function listenAt(wish: Address, backlog: number): Listener {
-  const address = wish.kind === 'unix' && !isAbstract(wish.path) ? { ...wish, path: resolve(wish.path) } : wish
+  const address =
+    wish.kind === 'unix' && !isAbstract(wish.path) ? { ...wish, path: resolve(wish.path) } : wish
   const fd = bind(address, backlog)
   const bound = native.boundAddress(fd)
   if (address.kind === 'tcp') address.port = bound[1] as number

@@ -7,7 +7,8 @@ import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
-import { closeListener, listenAt, removeFile, type Listener } from './listen.ts'
+import { createInstance, keepHouse } from './instance.ts'
+import { closeListener, type Listener, listenAt, removeFile } from './listen.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
@@ -22,7 +23,7 @@ export function startMaster(options: Options): void {
   const command = [...typescriptArguments(app, options.nodeArg), ...options.nodeArg, workerModule(), app]
 
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
-  native.create(options.maxProcesses, options.processes, options.lockEngine, options.cache2.map(geometry))
+  createInstance(options)
   const { sockets, stats } = bindAll(options)
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
@@ -80,8 +81,7 @@ export function startMaster(options: Options): void {
   }
   setInterval(() => {
     crew.look()
-    native.sweep()
-    native.reclaim()
+    keepHouse()
   }, 1000)
 }
 
@@ -104,10 +104,6 @@ function applicationOf({ app }: Options): string {
 /** The workers' entry stands beside this file, built or not. */
 function workerModule(): string {
   return fileURLToPath(new URL(import.meta.url.endsWith('.ts') ? 'worker.ts' : 'worker.js', import.meta.url))
-}
-
-function geometry({ name, items, blocksize, keysize, hashsize }: Options['cache2'][number]) {
-  return [name, items, blocksize, keysize, hashsize] as [string, number, number, number, number]
 }
 
 /** All sockets or none: a file that was made is removed when a later address fails. */

@@ -6,8 +6,9 @@ import { pathToFileURL } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
 export function typescriptArguments(app: string, nodeArguments: readonly string[]): string[] {
-  if (!/\.[cm]?ts$/.test(app) || 'typescript' in process.features && process.features.typescript) return []
-  if (nodeArguments.some((one) => /^(--import|--loader|--experimental-loader|--require|-r)\b/.test(one))) return []
+  if (!/\.[cm]?ts$/.test(app) || ('typescript' in process.features && process.features.typescript)) return []
+  if (nodeArguments.some((one) => /^(--import|--loader|--experimental-loader|--require|-r)\b/.test(one)))
+    return []
   try {
     return ['--import', pathToFileURL(createRequire(app).resolve('tsx')).href]
   } catch {

@@ -59,6 +59,12 @@ class Cache final : public Repairable {
   // kOk, kKeyEmpty or kKeyTooLong; only then may the key be used.
   Status KeyOf(const uint8_t* bytes, size_t size, Key* key) const;
 
+  // The key's item will be written soon: the memory may start coming.
+  void Expect(const Key& key) const {
+    const Slot first = buckets_[key.bucket].load(std::memory_order_relaxed);
+    if (ValidSlot(first)) __builtin_prefetch(&items_[first]);
+  }
+
   enum Count { kCounted, kUncounted };  // whether hits and misses are told
 
   // Calls take(bytes, found) with the item's value, and perhaps again: only the

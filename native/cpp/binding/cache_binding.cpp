@@ -2,8 +2,7 @@
 // as much here). Each function carries its BoundCache, so a call looks nothing up.
 //
 // Keys are copied before they are hashed: another thread may be writing to the
-// array they come from. Values go straight into the thread's spare slot, which
-// nobody else looks at. On the way out bytes are copied first and interpreted
+// array they come from. On the way out bytes are copied first and interpreted
 // afterwards, with no lock held; only a one-byte string of some length is made
 // from the mapping itself, and thrown away if the bytes changed meanwhile.
 #include <cmath>
@@ -15,7 +14,10 @@ namespace uwshm {
 namespace {
 
 constexpr size_t kWorthNoCopy = 1024;
-constexpr size_t kUtf8Slack = 4;  // Node-API never cuts a character: it stops up to 3 bytes early, and adds a NUL
+
+// V8 encodes without measuring first when there is room for the worst case,
+// three bytes a character; and a text that fills this room is over `most`.
+constexpr size_t Utf8Room(size_t most) { return 3 * (most + 1) + 1; }
 
 struct Call {
   napi_env env;
@@ -70,62 +72,59 @@ bool Bytes(napi_env env, napi_value value, uint8_t** bytes, size_t* size) {
 
 // The first argument as a key. kForeign: it is none, and an error is pending.
 Status KeyArgument(const Call& call, Key* key) {
-  std::vector<uint8_t>& room = call.home().key_room;
   const size_t most = call.cache().geometry().keysize;
-  if (room.size() < most + 1 + kUtf8Slack) room.resize(most + 1 + kUtf8Slack);
+  uint8_t* room = call.home().key_room.AtLeast(Utf8Room(most));
   size_t size;
   uint8_t* bytes;
-  if (napi_get_value_string_utf8(call.env, call.arguments[0], reinterpret_cast<char*>(room.data()),
-                                 most + 1 + kUtf8Slack, &size) != napi_ok) {
+  if (room == nullptr) return Status::kNoMemory;
+  if (napi_get_value_string_utf8(call.env, call.arguments[0], reinterpret_cast<char*>(room), Utf8Room(most), &size) !=
+      napi_ok) {
     if (!Bytes(call.env, call.arguments[0], &bytes, &size)) {
       napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
       return Status::kForeign;
     }
-    if (size <= most) memcpy(room.data(), bytes, size);
+    if (size <= most) memcpy(room, bytes, size);
   }
-  return call.cache().KeyOf(room.data(), size, key);
+  return call.cache().KeyOf(room, size, key);
 }
 
-// Looks at 32 bytes at a time; the first that is not ASCII ends it.
+// Looks at 32 bytes at a time, in four words that stay in registers; the first
+// that are not ASCII end it.
 bool IsAscii(const uint8_t* bytes, size_t size) {
   constexpr uint64_t kHigh = 0x8080808080808080ull;
-  for (; size >= 32; bytes += 32, size -= 32) {
-    uint64_t w[4];
-    memcpy(w, bytes, 32);
-    if (((w[0] | w[1] | w[2] | w[3]) & kHigh) != 0) return false;
-  }
-  uint8_t all = 0;
-  for (size_t i = 0; i < size; i++) all |= bytes[i];
-  return all < 128;
+  auto word = [](const uint8_t* at) {
+    uint64_t w;
+    memcpy(&w, at, sizeof w);
+    return w;
+  };
+  for (; size >= 32; bytes += 32, size -= 32)
+    if (((word(bytes) | word(bytes + 8) | word(bytes + 16) | word(bytes + 24)) & kHigh) != 0) return false;
+  uint64_t all = 0;
+  for (; size >= 8; bytes += 8, size -= 8) all |= word(bytes);
+  for (; size > 0; bytes++, size--) all |= *bytes;
+  return (all & kHigh) == 0;
 }
 
-// Writes the second argument to `room` in the spare slot. kForeign: it is no value, and an error is pending.
-Status ValueArgument(const Call& call, uint8_t* room, uint32_t* size_out, uint32_t* flags) {
+// The second argument as private bytes, or as the array they stand in.
+// kForeign: it is no value, and an error is pending.
+Status ValueArgument(const Call& call, const uint8_t** bytes, size_t* size, uint32_t* flags) {
   const size_t most = call.cache().geometry().blocksize;
-  const napi_value value = call.arguments[1];
-  size_t size;
-  uint8_t* bytes;
-  *flags = 0;
-  napi_status got = napi_get_value_string_utf8(call.env, value, reinterpret_cast<char*>(room), most, &size);
-  if (got == napi_ok) {
+  uint8_t* room = call.home().value_room.AtLeast(Utf8Room(most));
+  uint8_t* array;
+  if (room == nullptr) return Status::kNoMemory;
+  if (napi_get_value_string_utf8(call.env, call.arguments[1], reinterpret_cast<char*>(room), Utf8Room(most), size) ==
+      napi_ok) {
+    *bytes = room;
     *flags = kText;
-    if (size + kUtf8Slack >= most) {  // it may have been cut: measure
-      napi_get_value_string_utf8(call.env, value, nullptr, 0, &size);
-      if (size > most) return Status::kValueTooLarge;
-      std::vector<uint8_t>& whole = call.home().value_room;
-      if (whole.size() <= size) whole.resize(size + 1);
-      napi_get_value_string_utf8(call.env, value, reinterpret_cast<char*>(whole.data()), size + 1, &size);
-      CopyIn(room, whole.data(), size);
-    }
-  } else if (call.count > 1 && Bytes(call.env, value, &bytes, &size)) {
-    if (size > most) return Status::kValueTooLarge;
-    CopyIn(room, bytes, size);
+  } else if (call.count > 1 && Bytes(call.env, call.arguments[1], &array, size)) {
+    *bytes = array;
+    *flags = 0;
   } else {
     napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
     return Status::kForeign;
   }
-  if (IsAscii(room, size)) *flags |= kAscii;
-  *size_out = static_cast<uint32_t>(size);
+  if (*size > most) return Status::kValueTooLarge;
+  if (IsAscii(*bytes, *size)) *flags |= kAscii;
   return Status::kOk;
 }
 
@@ -159,7 +158,7 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   Key key;
   Status status = KeyArgument(call, &key);
   if (status != Status::kOk) return status == Status::kForeign ? nullptr : Null(env);
-  std::vector<uint8_t>& room = call.home().value_room;
+  Room& room = call.home().value_room;
   napi_value text = nullptr;
   Found found{};
   status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
@@ -168,14 +167,13 @@ napi_value GetString(napi_env env, napi_callback_info info) {
     if ((now.flags & kAscii) != 0 && now.size >= kWorthNoCopy) {
       napi_create_string_latin1(env, reinterpret_cast<const char*>(bytes), now.size, &text);
     } else {
-      if (room.size() <= now.size) room.resize(now.size + 1);
-      CopyOut(room.data(), bytes, now.size);
+      CopyOut(room.AtLeast(Utf8Room(call.cache().geometry().blocksize)), bytes, now.size);
     }
   });
   if (status == Status::kNotFound) return Null(env);
   if (status != Status::kOk) return call.home().Throw(status, call.cache());
   if (text == nullptr) {
-    const char* bytes = reinterpret_cast<const char*>(room.data());
+    const char* bytes = reinterpret_cast<const char*>(room.bytes);
     if ((found.flags & kAscii) != 0)
       napi_create_string_latin1(env, bytes, found.size, &text);
     else
@@ -210,15 +208,17 @@ napi_value Put(napi_env env, napi_callback_info info, How how) {
   Call call(env, info);
   Key key;
   Status status = KeyArgument(call, &key);
-  uint32_t size, flags;
+  const uint8_t* bytes;
+  size_t size;
+  uint32_t flags;
   uint64_t expires_at;
   if (status == Status::kOk) {
+    call.cache().Expect(key);
+    status = ValueArgument(call, &bytes, &size, &flags);
+  }
+  if (status == Status::kOk) {
     if (!ExpiryArgument(call, &expires_at)) return nullptr;
-    uint8_t* room = call.cache().Begin(call.caller());
-    if (room == nullptr) return call.home().Throw(Status::kCorrupt, call.cache());
-    status = ValueArgument(call, room, &size, &flags);
-    if (status == Status::kOk)
-      status = call.cache().Publish(call.caller(), key, how, size, flags, expires_at);
+    status = call.cache().Store(call.caller(), key, how, bytes, size, flags, expires_at);
   }
   if (status == Status::kForeign) return nullptr;
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());

@@ -1,0 +1,170 @@
+// Options: what is taken, what is refused, and with which words.
+
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import fc from 'fast-check'
+import { UwsgiError } from '../../src/errors.ts'
+import { helpText, optionsPage } from '../../src/help.ts'
+import { cache2, completeOptions, parseOptions, table } from '../../src/options.ts'
+
+const parse = (line: string) => parseOptions(line.split(' ').filter(Boolean))
+
+function refusal(line: string): string {
+  try {
+    parse(line)
+  } catch (error) {
+    assert.ok(error instanceof UwsgiError, String(error))
+    return error.message
+  }
+  assert.fail(`${line} was taken`)
+}
+
+test('a line as uWSGI users write it is understood, the application anywhere on it', () => {
+  const line = '--master --workers 2 --cache2 name=default,items=100 --stats 127.0.0.1:9191'
+  for (const whole of [`app.ts ${line}`, `${line} app.ts`, line.replace('--cache2', 'app.ts --cache2')]) {
+    const { app, processes, cache2, stats } = parse(whole)
+    assert.equal(app, 'app.ts')
+    assert.equal(processes, 2)
+    assert.deepEqual(stats, { kind: 'tcp', host: '127.0.0.1', port: 9191 })
+    const [cache] = cache2
+    assert.deepEqual(
+      { ...cache },
+      { name: 'default', items: 100, blocksize: 65536, keysize: 2048, hashsize: 1024, blocks: 100 },
+    )
+  }
+})
+
+test('every spelling of an option is the same option', () => {
+  for (const line of ['--processes 3', '--processes=3', '--workers 3', '-p 3', '-p3', '-Mp3'])
+    assert.equal(parse(line).processes, 3, line)
+  assert.deepEqual(parse('--stats-server :1').stats, parse('--stats :1').stats)
+})
+
+test('the last value of a scalar wins, every value of a list adds one', () => {
+  const options = parse('-p 2 --workers 4 --http-socket :1 --http-socket @two --http-socket ./three.sock')
+  assert.equal(options.processes, 4)
+  assert.deepEqual(options.httpSocket, [
+    { kind: 'tcp', host: '', port: 1 },
+    { kind: 'unix', path: '\0two' },
+    { kind: 'unix', path: './three.sock' },
+  ])
+})
+
+test('what comes after -- belongs to the application', () => {
+  const { app, appArguments, processes } = parse('-p 2 app.ts -- --port 3 -p 9')
+  assert.deepEqual({ app, appArguments, processes }, { app: 'app.ts', appArguments: ['--port', '3', '-p', '9'], processes: 2 })
+})
+
+test('an argument for node may begin with a dash', () => {
+  assert.deepEqual(parse('--node-arg --inspect --node-arg=--max-old-space-size=64').nodeArg, [
+    '--inspect',
+    '--max-old-space-size=64',
+  ])
+})
+
+test('sizes take k, m and g; keys have the aliases of uWSGI', () => {
+  const [cache] = parse('--cache2 name=a,maxitems=3000,blocksize=64k,key_size=1k,hash_size=7').cache2
+  assert.equal(cache?.blocksize, 65536)
+  assert.equal(cache?.keysize, 1024)
+  assert.equal(cache?.items, 3000)
+  assert.equal(cache?.hashsize, 7)
+  assert.equal(parse('--cache2 name=a,items=3000').cache2[0]?.hashsize, 4096)
+  assert.equal(parse('--cache2 name=a,items=4096').cache2[0]?.hashsize, 4096)
+})
+
+test('a backslash keeps a comma, and the last of a repeated key wins', () => {
+  const [cache] = parse('--cache2 name=x,items=1,name=a\\,b,items=5,blocks=5').cache2
+  assert.equal(cache?.name, 'a,b')
+  assert.equal(cache?.items, 5)
+})
+
+test('any text is kept as a name when its commas are escaped', () => {
+  const name = fc.string({ minLength: 1, maxLength: 40 }).filter((one) => one === one.trim() && !/[\0\\]/.test(one))
+  fc.assert(
+    fc.property(name, (name) => {
+      const [cache] = parseOptions(['--cache2', `items=1,name=${name.replaceAll(',', '\\,')}`]).cache2
+      assert.equal(cache?.name, name)
+    }),
+  )
+})
+
+test('no line whatever makes the parser fail with anything but a sentence', () => {
+  const known = Object.keys(table).map((name) => `--${name}`)
+  const word = fc.oneof(fc.constantFrom(...known, '-p', '-M', '--', 'name=a,items=1', '3', '-'), fc.string())
+  fc.assert(
+    fc.property(fc.array(word), (argv) => {
+      try {
+        parseOptions(argv)
+      } catch (error) {
+        assert.ok(error instanceof UwsgiError, String(error))
+        assert.ok(!error.message.includes('undefined') || argv.join().includes('undefined'), error.message)
+      }
+    }),
+  )
+})
+
+test('what is wrong is named, with the way out', () => {
+  const sentences = {
+    '--prcesses 3': 'unknown option --prcesses; did you mean --processes?',
+    '--quite-unheard-of': 'unknown option --quite-unheard-of; `uwshm --help` lists them',
+    '-Z': 'unknown option -Z; `uwshm --help` lists them',
+    '--harakiri 3': '--harakiri is an option of uWSGI that is not built here yet; leave it out',
+    '-p': '-p needs a value: -p N',
+    '--stats --workers 2': '--stats needs a value: --stats ADDRESS',
+    '-p two': "-p: 'two' is not a whole number from 1 to 1024",
+    '-p 4k': "-p: '4k' is not a whole number from 1 to 1024",
+    '-p 0': "-p: '0' is not a whole number from 1 to 1024",
+    '--workers=-1': "--workers: '-1' is not a whole number from 1 to 1024",
+    '--http-socket 8080': "--http-socket: '8080' is not an address: host:port, :port, a unix path or @name",
+    '--http-socket :70000': "--http-socket: ':70000' is not an address: host:port, :port, a unix path or @name",
+    '--cache2 items=3': '--cache2: name is missing; write it like name=pages,items=10000',
+    '--cache2 name=a': '--cache2: items is missing; write it like name=pages,items=10000',
+    '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',
+    '--cache2 name=a,items': '--cache2: items needs a value: items=N',
+    '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
+    '--cache2 name=a,items=5,lru=1':
+      '--cache2: lru is a key of uWSGI that is not built here yet; leave it out',
+    '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
+    '--cache2 name=a,items=5,keysize=64k':
+      "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
+    '--cache2 name=a,items=1 --cache2 name=a,items=2':
+      'two caches are named a; give each its own name',
+    '--max-processes 3 -p 3': '--max-processes: 3 is not above the 3 workers',
+    '--master=no': '--master: off is not possible: there always is a master',
+    'a.ts b.ts': 'one application at a time, not a.ts and b.ts; arguments for the application come after --',
+  }
+  for (const [line, sentence] of Object.entries(sentences)) assert.equal(refusal(line), sentence)
+})
+
+test('uwshm.create takes the same options as an object', () => {
+  const options = completeOptions({
+    processes: 2,
+    maxProcesses: 20,
+    stats: '@stats',
+    cache2: ['name=text,items=5', { name: 'object', items: 10, blocksize: 128 }],
+  })
+  assert.equal(options.maxProcesses, 20)
+  assert.deepEqual(options.stats, { kind: 'unix', path: '\0stats' })
+  assert.deepEqual(
+    options.cache2.map(({ name, items, blocksize, hashsize }) => [name, items, blocksize, hashsize]),
+    [
+      ['text', 5, 65536, 1024],
+      ['object', 10, 128, 1024],
+    ],
+  )
+  assert.throws(() => completeOptions({ processes: 1.5 }), /processes: 1.5 is not a whole number/)
+  assert.throws(() => completeOptions({ procesess: 1 } as object), /did you mean --processes/)
+  assert.throws(() => completeOptions({ cache2: [{ name: 'a', items: 1, bitmap: 1 } as never] }), /bitmap/)
+})
+
+test('--help names every option and every key', () => {
+  const help = helpText()
+  for (const name of Object.keys(table)) assert.match(help, new RegExp(`--${name}\\b`))
+  for (const name of Object.keys(cache2.fields)) assert.match(help, new RegExp(`^  ${name}=`, 'm'))
+})
+
+test('docs/options.md is what the table says', () => {
+  const page = readFileSync(new URL('../../docs/options.md', import.meta.url), 'utf8')
+  assert.equal(page, optionsPage(), 'run: node --import tsx docs/generate.ts')
+})
