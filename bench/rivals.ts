@@ -109,7 +109,7 @@ async function together(
 async function answering(socketPath: string) {
   for (let tries = 0; ; tries++) {
     try {
-      return await ask(socketPath, '/?op=inc&size=32&start=0&end=0')
+      return await ask(socketPath, '/?op=miss&size=32&start=0&end=0')
     } catch (error) {
       if (tries === 200) throw error
       await setTimeout(50)

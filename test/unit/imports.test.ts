@@ -24,7 +24,7 @@ const house: Record<string, { holds: string[]; from: string[] }> = {
   },
   api: { holds: ['api'], from: ['memory', 'words', 'native'] },
   stats: { holds: ['stats/'], from: ['memory', 'sockets', 'words', 'native'] },
-  memory: { holds: ['cache/', 'locks/', 'metrics/'], from: ['words', 'native'] },
+  memory: { holds: ['cache/', 'instance', 'locks/', 'metrics/'], from: ['words', 'native'] },
   sockets: { holds: ['listen', 'handover'], from: ['words', 'native'] },
   native: { holds: ['native'], from: ['words'] },
   words: {
