@@ -80,6 +80,8 @@ class LockTable {
   Segment& segment() { return segment_; }
   uint32_t count() const { return count_; }
 
+  void Expect(uint32_t lock) const { __builtin_prefetch(&records_[lock], 1); }
+
   // The pid that holds `lock`, or 0.
   uint32_t HolderOf(uint32_t lock) const {
     return static_cast<uint32_t>(records_[lock].owner.load(std::memory_order_relaxed) >> 32);

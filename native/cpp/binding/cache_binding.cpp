@@ -3,8 +3,10 @@
 //
 // Keys are copied before they are hashed: another thread may be writing to the
 // array they come from. On the way out bytes are copied first and interpreted
-// afterwards, with no lock held; only a one-byte string of some length is made
-// from the mapping itself, and thrown away if the bytes changed meanwhile.
+// afterwards, with no lock held; only ASCII text is made from the mapping
+// itself, one byte a character, and thrown away if the bytes changed meanwhile.
+#include <emmintrin.h>
+
 #include <cmath>
 #include <limits>
 
@@ -13,19 +15,18 @@
 namespace uwshm {
 namespace {
 
-constexpr size_t kWorthNoCopy = 1024;
-
 // V8 encodes without measuring first when there is room for the worst case,
-// three bytes a character; and a text that fills this room is over `most`.
-constexpr size_t Utf8Room(size_t most) { return 3 * (most + 1) + 1; }
+// three bytes a character.
+constexpr size_t Utf8Room(size_t characters) { return 3 * characters + 1; }
 
 struct Call {
   napi_env env;
   BoundCache* bound;
   napi_value arguments[3];
-  size_t count = 3;
+  size_t count;
 
-  Call(napi_env env, napi_callback_info info) : env(env) {
+  // Each argument asked for costs a little, given or not.
+  Call(napi_env env, napi_callback_info info, size_t most = 1) : env(env), count(most) {
     void* data;
     napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
     bound = static_cast<BoundCache*>(data);
@@ -70,22 +71,60 @@ bool Bytes(napi_env env, napi_value value, uint8_t** bytes, size_t* size) {
   return true;
 }
 
+// Packs UTF-16 that is all ASCII into bytes. False: some of it is not.
+bool Narrow(const uint16_t* from, size_t size, uint8_t* to) {
+  const __m128i high = _mm_set1_epi16(static_cast<short>(0xff80));
+  size_t i = 0;
+  for (; i + 16 <= size; i += 16) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i + 8));
+    const __m128i strange = _mm_and_si128(_mm_or_si128(a, b), high);
+    if (_mm_movemask_epi8(_mm_cmpeq_epi16(strange, _mm_setzero_si128())) != 0xffff) return false;
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm_packus_epi16(a, b));
+  }
+  uint16_t all = 0;
+  for (; i < size; i++) {
+    all |= from[i];
+    to[i] = static_cast<uint8_t>(from[i]);
+  }
+  return all < 128;
+}
+
+struct Text {
+  const uint8_t* bytes;
+  size_t size;
+  bool ascii;
+};
+
+// A string argument as UTF-8 in `room`; more than `most` bytes come back as
+// some number above it. V8 hands out UTF-16 in half the time that it takes to
+// encode, and nearly all text is ASCII. False: it is no string.
+bool StringArgument(napi_env env, napi_value value, size_t most, Room& room, Text* text) {
+  uint8_t* bytes = room.AtLeast(Utf8Room(most + 1) + 2 * (most + 2));
+  char16_t* wide = reinterpret_cast<char16_t*>(bytes + ((Utf8Room(most + 1) + 1) & ~size_t{1}));
+  size_t characters;
+  if (napi_get_value_string_utf16(env, value, wide, most + 2, &characters) != napi_ok) return false;
+  *text = {bytes, characters, true};
+  if (characters > most || Narrow(reinterpret_cast<uint16_t*>(wide), characters, bytes)) return true;
+  text->ascii = false;
+  return napi_get_value_string_utf8(env, value, reinterpret_cast<char*>(bytes), Utf8Room(most + 1), &text->size) ==
+         napi_ok;
+}
+
 // The first argument as a key. kForeign: it is none, and an error is pending.
 Status KeyArgument(const Call& call, Key* key) {
   const size_t most = call.cache().geometry().keysize;
-  uint8_t* room = call.home().key_room.AtLeast(Utf8Room(most));
-  size_t size;
-  uint8_t* bytes;
-  if (room == nullptr) return Status::kNoMemory;
-  if (napi_get_value_string_utf8(call.env, call.arguments[0], reinterpret_cast<char*>(room), Utf8Room(most), &size) !=
-      napi_ok) {
-    if (!Bytes(call.env, call.arguments[0], &bytes, &size)) {
+  Room& room = call.home().key_room;
+  Text text;
+  if (!StringArgument(call.env, call.arguments[0], most, room, &text)) {
+    uint8_t* bytes;
+    if (!Bytes(call.env, call.arguments[0], &bytes, &text.size)) {
       napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
       return Status::kForeign;
     }
-    if (size <= most) memcpy(room, bytes, size);
+    if (text.size <= most) memcpy(room.bytes, bytes, text.size);
   }
-  return call.cache().KeyOf(room, size, key);
+  return call.cache().KeyOf(room.bytes, text.size, key);
 }
 
 // Looks at 32 bytes at a time, in four words that stay in registers; the first
@@ -109,22 +148,21 @@ bool IsAscii(const uint8_t* bytes, size_t size) {
 // kForeign: it is no value, and an error is pending.
 Status ValueArgument(const Call& call, const uint8_t** bytes, size_t* size, uint32_t* flags) {
   const size_t most = call.cache().geometry().blocksize;
-  uint8_t* room = call.home().value_room.AtLeast(Utf8Room(most));
+  Text text;
   uint8_t* array;
-  if (room == nullptr) return Status::kNoMemory;
-  if (napi_get_value_string_utf8(call.env, call.arguments[1], reinterpret_cast<char*>(room), Utf8Room(most), size) ==
-      napi_ok) {
-    *bytes = room;
-    *flags = kText;
-  } else if (call.count > 1 && Bytes(call.env, call.arguments[1], &array, size)) {
-    *bytes = array;
-    *flags = 0;
-  } else {
+  if (StringArgument(call.env, call.arguments[1], most, call.home().value_room, &text)) {
+    *flags = text.ascii ? kText | kAscii : uint32_t{kText};
+    *bytes = text.bytes;
+    *size = text.size;
+    return *size > most ? Status::kValueTooLarge : Status::kOk;
+  }
+  if (call.count < 2 || !Bytes(call.env, call.arguments[1], &array, size)) {
     napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
     return Status::kForeign;
   }
   if (*size > most) return Status::kValueTooLarge;
-  if (IsAscii(*bytes, *size)) *flags |= kAscii;
+  *bytes = array;
+  *flags = IsAscii(array, *size) ? uint32_t{kAscii} : 0;
   return Status::kOk;
 }
 
@@ -164,21 +202,15 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
     found = now;
     text = nullptr;
-    if ((now.flags & kAscii) != 0 && now.size >= kWorthNoCopy) {
+    if ((now.flags & kAscii) != 0) {
       napi_create_string_latin1(env, reinterpret_cast<const char*>(bytes), now.size, &text);
     } else {
-      CopyOut(room.AtLeast(Utf8Room(call.cache().geometry().blocksize)), bytes, now.size);
+      CopyOut(room.AtLeast(now.size + 1), bytes, now.size);
     }
   });
   if (status == Status::kNotFound) return Null(env);
   if (status != Status::kOk) return call.home().Throw(status, call.cache());
-  if (text == nullptr) {
-    const char* bytes = reinterpret_cast<const char*>(room.bytes);
-    if ((found.flags & kAscii) != 0)
-      napi_create_string_latin1(env, bytes, found.size, &text);
-    else
-      napi_create_string_utf8(env, bytes, found.size, &text);
-  }
+  if (text == nullptr) napi_create_string_utf8(env, reinterpret_cast<const char*>(room.bytes), found.size, &text);
   return text;
 }
 
@@ -205,7 +237,7 @@ napi_value ReadToSlab(napi_env env, napi_callback_info info) {
 }
 
 napi_value Put(napi_env env, napi_callback_info info, How how) {
-  Call call(env, info);
+  Call call(env, info, 3);
   Key key;
   Status status = KeyArgument(call, &key);
   const uint8_t* bytes;
@@ -273,7 +305,7 @@ napi_value Ttl(napi_env env, napi_callback_info info) {
 }
 
 napi_value Counted(napi_env env, napi_callback_info info, bool down) {
-  Call call(env, info);
+  Call call(env, info, 3);
   // The counter's kind is the operand's: a bigint gives a bigint.
   int64_t n = 1;
   bool big = false;

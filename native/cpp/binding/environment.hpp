@@ -35,7 +35,8 @@ struct Room {
     if (wanted > size) {
       free(bytes);
       bytes = static_cast<uint8_t*>(malloc(wanted));
-      size = bytes ? wanted : 0;
+      if (bytes == nullptr) abort();  // as V8 does
+      size = wanted;
     }
     return bytes;
   }
