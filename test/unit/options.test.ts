@@ -53,7 +53,10 @@ test('the last value of a scalar wins, every value of a list adds one', () => {
 
 test('what comes after -- belongs to the application', () => {
   const { app, appArguments, processes } = parse('-p 2 app.ts -- --port 3 -p 9')
-  assert.deepEqual({ app, appArguments, processes }, { app: 'app.ts', appArguments: ['--port', '3', '-p', '9'], processes: 2 })
+  assert.deepEqual(
+    { app, appArguments, processes },
+    { app: 'app.ts', appArguments: ['--port', '3', '-p', '9'], processes: 2 },
+  )
 })
 
 test('an argument for node may begin with a dash', () => {
@@ -80,7 +83,9 @@ test('a backslash keeps a comma, and the last of a repeated key wins', () => {
 })
 
 test('any text is kept as a name when its commas are escaped', () => {
-  const name = fc.string({ minLength: 1, maxLength: 40 }).filter((one) => one === one.trim() && !/[\0\\]/.test(one))
+  const name = fc
+    .string({ minLength: 1, maxLength: 40 })
+    .filter((one) => one === one.trim() && !/[\0\\]/.test(one))
   fc.assert(
     fc.property(name, (name) => {
       const [cache] = parseOptions(['--cache2', `items=1,name=${name.replaceAll(',', '\\,')}`]).cache2
@@ -117,7 +122,8 @@ test('what is wrong is named, with the way out', () => {
     '-p 0': "-p: '0' is not a whole number from 1 to 1024",
     '--workers=-1': "--workers: '-1' is not a whole number from 1 to 1024",
     '--http-socket 8080': "--http-socket: '8080' is not an address: host:port, :port, a unix path or @name",
-    '--http-socket :70000': "--http-socket: ':70000' is not an address: host:port, :port, a unix path or @name",
+    '--http-socket :70000':
+      "--http-socket: ':70000' is not an address: host:port, :port, a unix path or @name",
     '--cache2 items=3': '--cache2: name is missing; write it like name=pages,items=10000',
     '--cache2 name=a': '--cache2: items is missing; write it like name=pages,items=10000',
     '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',
@@ -128,8 +134,7 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
-    '--cache2 name=a,items=1 --cache2 name=a,items=2':
-      'two caches are named a; give each its own name',
+    '--cache2 name=a,items=1 --cache2 name=a,items=2': 'two caches are named a; give each its own name',
     '--max-processes 3 -p 3': '--max-processes: 3 is not above the 3 workers',
     '--master=no': '--master: off is not possible: there always is a master',
     'a.ts b.ts': 'one application at a time, not a.ts and b.ts; arguments for the application come after --',
