@@ -53,7 +53,10 @@ test('the last value of a scalar wins, every value of a list adds one', () => {
 
 test('what comes after -- belongs to the application', () => {
   const { app, appArguments, processes } = parse('-p 2 app.ts -- --port 3 -p 9')
-  assert.deepEqual({ app, appArguments, processes }, { app: 'app.ts', appArguments: ['--port', '3', '-p', '9'], processes: 2 })
+  assert.deepEqual(
+    { app, appArguments, processes },
+    { app: 'app.ts', appArguments: ['--port', '3', '-p', '9'], processes: 2 },
+  )
 })
 
 test('an argument for node may begin with a dash', () => {
@@ -123,13 +126,11 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',
     '--cache2 name=a,items': '--cache2: items needs a value: items=N',
     '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
-    '--cache2 name=a,items=5,lru=1':
-      '--cache2: lru is a key of uWSGI that is not built here yet; leave it out',
+    '--cache2 name=a,items=5,lru=1': '--cache2: lru is a key of uWSGI that is not built here yet; leave it out',
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
-    '--cache2 name=a,items=1 --cache2 name=a,items=2':
-      'two caches are named a; give each its own name',
+    '--cache2 name=a,items=1 --cache2 name=a,items=2': 'two caches are named a; give each its own name',
     '--max-processes 3 -p 3': '--max-processes: 3 is not above the 3 workers',
     '--master=no': '--master: off is not possible: there always is a master',
     'a.ts b.ts': 'one application at a time, not a.ts and b.ts; arguments for the application come after --',
