@@ -29,7 +29,7 @@ const messages = {
     'the %s segment has layout %s, this build reads %s; restart master and workers with one version of uwshm',
   SEGMENT_PID_NAMESPACE:
     'this process lives in another PID namespace than its master; shared locks cannot work across them: start both in one container',
-  SEGMENT_TOO_LARGE: 'the caches need %s bytes and this machine has %s; lower items or blocksize',
+  SEGMENT_TOO_LARGE: '%s needs %s bytes and this machine has %s; lower items or blocksize',
   NO_MEMORY: 'cannot make the %s segment of %s bytes: %s',
   TOO_MANY_PROCESSES: 'all %s process slots are taken; raise --max-processes',
   TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',

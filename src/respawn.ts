@@ -18,6 +18,6 @@ export class Patience {
     if (servedMs === null) return Math.min(100 * 2 ** this.failed++, 10_000)
     this.failed = 0
     this.early = servedMs < young ? this.early + 1 : 0
-    return Math.min(Math.max(0, this.early - 3) * 50, 400)
+    return Math.min(Math.max(0, this.early - 3) * 25, 200)
   }
 }

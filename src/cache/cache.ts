@@ -18,8 +18,8 @@ export interface CacheHandleOptions {
   strict?: boolean
 }
 
-const SLAB = 8192
-const OWN = 2048 // values above get memory of their own
+const SLAB = 16384
+const OWN = 4096 // values above get memory of their own
 
 // The class that Buffer's own methods construct: a Buffer over given memory, without the checks of Buffer.from.
 const FastBuffer = (Buffer as unknown as Record<symbol, new (m: ArrayBuffer, at: number, size: number) => Buffer>)[
@@ -30,7 +30,8 @@ let slab = new ArrayBuffer(0)
 let position = 0
 
 function newSlab(): void {
-  slab = new ArrayBuffer(SLAB)
+  // Not zeroed, unlike a new ArrayBuffer: every byte that a view shows is written first.
+  slab = Buffer.allocUnsafeSlow(SLAB).buffer as ArrayBuffer
   position = 0
   markAsUntransferable(slab) // a transfer would pull the ground away from every other view
   native.slab(slab, 0)
