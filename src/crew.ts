@@ -20,6 +20,8 @@ export interface CrewOrders {
   fds: number[]
   /** Seconds between SIGTERM and SIGKILL. */
   mercy: number
+  /** What the dead left half done is to be finished. */
+  onDeath(): void
   /** No worker ever served, or none can: the master should end. */
   onHopeless(why: string): void
 }
@@ -60,14 +62,14 @@ export class Crew {
     for (const { id, accepting } of native.workers()) {
       const post = this.posts[id - 1]!
       if (!accepting || post.child === null) continue
-      post.readyAt ??= Date.now()
+      post.readyAt ??= performance.now()
       post.hasServed = true
     }
   }
 
   /** Lets running requests end; resolves when all workers are gone. */
   stop(): Promise<void> {
-    this.stoppedAt = Date.now()
+    this.stoppedAt = performance.now()
     for (const { timer } of this.posts) clearTimeout(timer)
     this.signal('SIGTERM')
     const merciless = setTimeout(() => this.killTheSlow(), this.orders.mercy * 1000)
@@ -97,48 +99,48 @@ export class Crew {
       env: { ...process.env, ...toEnvironment({ ...handover, worker: post.id }) },
       stdio: ['ignore', 'inherit', 'inherit', ...fds, 'pipe'],
     })
-    post.child = child
-    post.readyAt = null
     if (child.pid === undefined) {
-      child.once('error', (error) =>
-        this.buried(post, null, `cannot start worker ${post.id}: ${error.message}`),
-      )
+      child.once('error', (error) => this.failed(post, `cannot start worker ${post.id}: ${error.message}`))
       return undefined
     }
+    post.child = child
+    post.readyAt = null
     native.workerSpawned(post.id, child.pid, Math.floor(Date.now() / 1000))
-    let report = ''
-    const pipe = child.stdio[reportFd(handover)] as Readable
-    pipe
+
+    const report = child.stdio[reportFd(handover)] as Readable
+    const told = report
       .setEncoding('utf8')
-      .on('data', (text: string) => {
-        report += text
-      })
-      .on('error', () => {})
-    child.once('exit', (status, signal) => this.died(post, status, signal))
-    // The report is complete when the pipe is closed, which may be after the exit.
-    child.once('close', (status) => {
-      if (post.child === child) this.failed(post, status, readReport(report))
+      .toArray()
+      .then((parts) => readReport(parts.join('')))
+      .catch(() => null)
+    child.once('exit', (status, signal) => {
+      const hasServed = this.died(post, status, signal)
+      if (hasServed) this.replace(post, post.patience.afterDeath(hasServed.forMs, signal === 'SIGKILL'))
+      else void told.then((failure) => this.judge(post, status, failure))
     })
     return child.pid
   }
 
-  private died(post: Post, status: number | null, signal: NodeJS.Signals | null): void {
+  /** Notes the death; how long it served, null if it never did. */
+  private died(post: Post, status: number | null, signal: NodeJS.Signals | null): { forMs: number } | null {
     this.look()
+    const pid = post.child?.pid
+    post.child = null
     native.workerGone(post.id)
-    native.reclaim()
-    if (this.stoppedAt !== null) {
-      log(`worker ${post.id} buried after ${Math.round((Date.now() - this.stoppedAt) / 1000)} seconds`)
-      this.buried(post, null)
-      return
+    this.orders.onDeath()
+    if (this.stoppedAt === null) {
+      const how = signal === null ? `status ${status}` : `killed by signal ${constants.signals[signal]}`
+      log(`DAMN ! worker ${post.id} (pid: ${pid}) died, ${how} :( trying respawn ...`)
+    } else {
+      const seconds = Math.round((performance.now() - this.stoppedAt) / 1000)
+      log(`worker ${post.id} buried after ${seconds} seconds`)
+      if (this.isEmpty()) this.onEmpty()
     }
-    const how =
-      signal === null ? `died, status ${status}` : `died, killed by signal ${constants.signals[signal]}`
-    log(`DAMN ! worker ${post.id} (pid: ${post.child?.pid}) ${how} :( trying respawn ...`)
-    if (post.readyAt !== null) this.buried(post, Date.now() - post.readyAt)
+    return post.readyAt === null ? null : { forMs: performance.now() - post.readyAt }
   }
 
-  /** It is gone and never served. */
-  private failed(post: Post, status: number | null, failure: Failure | null): void {
+  /** It ended before it served: is there any use in another one? */
+  private judge(post: Post, status: number | null, failure: Failure | null): void {
     if (this.stoppedAt !== null) return
     const why = failure?.why ?? `worker ${post.id} ended before it served`
     // A signal came from outside; only what the application did itself speaks against it.
@@ -146,20 +148,20 @@ export class Crew {
     const isHopeless =
       !this.posts.some(({ hasServed }) => hasServed) || (failure?.hopeless && !post.hasServed)
     if (isOwnFault && isHopeless) this.orders.onHopeless(why)
-    else this.buried(post, null, why)
+    else this.failed(post, why)
   }
 
-  private buried(post: Post, servedMs: number | null, why?: string): void {
-    post.child = null
-    if (this.stoppedAt !== null) {
-      if (this.isEmpty()) this.onEmpty()
-      return
-    }
-    if (why !== undefined) log(why)
+  private failed(post: Post, why: string): void {
+    log(why)
+    this.replace(post, post.patience.afterDeath(null))
+  }
+
+  private replace(post: Post, pauseMs: number): void {
+    if (this.stoppedAt !== null) return
     post.timer = setTimeout(() => {
       const pid = this.spawn(post)
       if (pid !== undefined) log(`Respawned uWSGI worker ${post.id} (new pid: ${pid})`)
-    }, post.patience.afterDeath(servedMs))
+    }, pauseMs)
   }
 
   private isEmpty(): boolean {

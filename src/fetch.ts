@@ -81,7 +81,7 @@ function bodyOf(incoming: IncomingMessage): ReadableStream<Uint8Array> {
         isOver = true // Node drops the rest once the response is out
       },
     },
-    { highWaterMark: 65536, size: (chunk) => chunk!.byteLength },
+    { highWaterMark: 65536, size: (chunk) => chunk.byteLength },
   )
 }
 

@@ -1,7 +1,6 @@
 // The table of options as a person reads it: `--help`, and docs/options.md
 // (written by docs/generate.ts; a test compares).
 
-import { type Address, writeAddress } from './address.ts'
 import type { Field } from './fields.ts'
 import { cache2, table } from './options.ts'
 
@@ -84,7 +83,7 @@ function fallback(field: Field<unknown>): string {
   if (field.fallbackText !== undefined) return field.fallbackText
   if (field.isList || field.fallback === undefined) return ''
   if (field.isFlag) return field.fallback ? 'on' : 'off'
-  return typeof field.fallback === 'object' ? writeAddress(field.fallback as Address) : String(field.fallback)
+  return `${field.fallback as string | number}`
 }
 
 function columns(lines: string[][]): string[] {

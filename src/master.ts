@@ -29,60 +29,94 @@ export function startMaster(options: Options): void {
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
   log(`*** Operational MODE: ${options.processes === 1 ? 'single process' : 'preforking'} ***`)
   log(`spawned uWSGI master process (pid: ${process.pid})`)
+  new Master([...command, ...options.appArguments], app, options, sockets, stats).start()
+}
 
-  const { id, fds } = native.instance()
-  const crew = new Crew({
-    command: [...command, ...options.appArguments],
-    handover: {
-      processes: options.processes,
-      master: process.pid,
-      instance: id,
-      segments: fds.length,
-      listeners: sockets.map(({ address, name, backlog }) => ({ address, name, backlog })),
-      app,
-    },
-    fds: [...fds, ...sockets.map(({ fd }) => fd)],
-    mercy: options.workerReloadMercy,
-    onHopeless(why) {
-      log(why)
-      leaveAtOnce(1)
-    },
-  })
+class Master {
+  private readonly crew: Crew
+  private readonly sockets: Listener[]
+  private readonly stats: Listener | undefined
+  private stoppedAt: number | null = null
+  private complaint = ''
 
-  function leaveAtOnce(status: number): never {
-    crew.signal('SIGKILL')
-    for (const listener of [...sockets, ...(stats ? [stats] : [])]) removeFile(listener)
+  constructor(
+    command: string[],
+    app: string,
+    options: Options,
+    sockets: Listener[],
+    stats: Listener | undefined,
+  ) {
+    const { id, fds } = native.instance()
+    this.sockets = sockets
+    this.stats = stats
+    this.crew = new Crew({
+      command,
+      handover: {
+        processes: options.processes,
+        master: process.pid,
+        instance: id,
+        segments: fds.length,
+        listeners: sockets.map(({ address, name, backlog }) => ({ address, name, backlog })),
+        app,
+      },
+      fds: [...fds, ...sockets.map(({ fd }) => fd)],
+      mercy: options.workerReloadMercy,
+      onDeath: () => this.keepHouse(),
+      onHopeless: (why) => {
+        log(why)
+        this.leave(1)
+      },
+    })
+  }
+
+  start(): void {
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT'] as const) process.on(signal, () => this.stop())
+    process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
+    this.crew.start()
+    if (this.stats) {
+      new StatsServer(this.stats, this.sockets)
+      log(`*** Stats server enabled on ${this.stats.name} fd: ${this.stats.fd} ***`)
+    }
+    setInterval(() => {
+      this.crew.look()
+      this.keepHouse()
+    }, 1000)
+  }
+
+  private stop(): void {
+    if (this.stoppedAt !== null) {
+      // Under `npm start` one Ctrl-C arrives twice: from the terminal and from npm.
+      if (performance.now() - this.stoppedAt > 300) this.leave(0)
+      return
+    }
+    this.stoppedAt = performance.now()
+    log('SIGINT/SIGTERM received...killing workers...')
+    // Who comes now is refused, not left waiting for workers that leave.
+    this.sockets.forEach(closeListener)
+    void this.crew.stop().then(() => {
+      log('goodbye to uWSGI.')
+      this.leave(0)
+    })
+  }
+
+  /** At once: whatever still runs is killed. */
+  private leave(status: number): never {
+    this.crew.signal('SIGKILL')
+    for (const listener of [...this.sockets, ...(this.stats ? [this.stats] : [])]) removeFile(listener)
     process.exit(status)
   }
 
-  let stoppedAt: number | null = null
-  async function stop(): Promise<void> {
-    if (stoppedAt !== null) {
-      // Under `npm start` one Ctrl-C arrives twice: from the terminal and from npm.
-      if (Date.now() - stoppedAt > 300) leaveAtOnce(0)
-      return
+  /** A cache in trouble is no reason to end: its trouble is told, once. */
+  private keepHouse(): void {
+    try {
+      keepHouse()
+      this.complaint = ''
+    } catch (error) {
+      const { message } = error as Error
+      if (message !== this.complaint) log(`uwshm: ${message}`)
+      this.complaint = message
     }
-    stoppedAt = Date.now()
-    log('SIGINT/SIGTERM received...killing workers...')
-    // Who comes now is refused, not left waiting for workers that leave.
-    sockets.forEach(closeListener)
-    await crew.stop()
-    log('goodbye to uWSGI.')
-    leaveAtOnce(0)
   }
-
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT'] as const) process.on(signal, () => void stop())
-  process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
-
-  crew.start()
-  if (stats) {
-    new StatsServer(stats, sockets)
-    log(`*** Stats server enabled on ${stats.name} fd: ${stats.fd} ***`)
-  }
-  setInterval(() => {
-    crew.look()
-    keepHouse()
-  }, 1000)
 }
 
 function enter(directory: string | undefined): void {

@@ -5,8 +5,11 @@ import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
+export const nodeReadsTypescript = 'typescript' in process.features && Boolean(process.features.typescript)
+
 export function typescriptArguments(app: string, nodeArguments: readonly string[]): string[] {
-  if (!/\.[cm]?ts$/.test(app) || ('typescript' in process.features && process.features.typescript)) return []
+  if (nodeReadsTypescript || !/\.[cm]?ts$/.test(app)) return []
+  // Whoever names a loader knows what it is for.
   if (nodeArguments.some((one) => /^(--import|--loader|--experimental-loader|--require|-r)\b/.test(one)))
     return []
   try {

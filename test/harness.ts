@@ -26,11 +26,15 @@ export function folder(t: TestContext): string {
 }
 
 /** Waits until `condition` gives something; fails with `what` after a while. */
-export async function until<T>(what: string, condition: () => T | Promise<T>, ms = 15_000): Promise<NonNullable<T>> {
+export async function until<T>(
+  what: string,
+  condition: () => T | false | Promise<T | false>,
+  ms = 15_000,
+): Promise<Exclude<NonNullable<T>, false>> {
   const end = Date.now() + ms
   for (;;) {
     const result = await condition()
-    if (result) return result
+    if (result) return result as Exclude<NonNullable<T>, false>
     if (Date.now() > end) assert.fail(`waited ${ms} ms in vain: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 5))
   }
@@ -60,7 +64,9 @@ export function get({ agent, body, ...where }: Where): Promise<Answer> {
         text += part
       })
       incoming.on('error', reject)
-      incoming.on('end', () => resolve({ status: incoming.statusCode!, headers: incoming.headers, body: text }))
+      incoming.on('end', () =>
+        resolve({ status: incoming.statusCode!, headers: incoming.headers, body: text }),
+      )
     })
     outgoing.on('error', reject).end(body)
   })
@@ -83,7 +89,14 @@ export interface StatsDocument {
   locks: Record<string, number>[]
   caches: { name: string; items: number }[]
   sockets: { name: string }[]
-  workers: { id: number; pid: number; accepting: number; requests: number; status: string; respawn_count: number }[]
+  workers: {
+    id: number
+    pid: number
+    accepting: number
+    requests: number
+    status: string
+    respawn_count: number
+  }[]
   [key: string]: unknown
 }
 
@@ -115,7 +128,8 @@ export class Master {
 
   /** Waits for a line of the log. */
   line(pattern: RegExp): Promise<RegExpMatchArray> {
-    const found = () => this.log.match(pattern) ?? (this.hasEnded ? assert.fail(`it ended:\n${this.log}`) : null)
+    const found = () =>
+      this.log.match(pattern) ?? (this.hasEnded ? assert.fail(`it ended:\n${this.log}`) : null)
     return until(`${pattern}\n${this.log}`, found)
   }
 
@@ -159,7 +173,11 @@ export class Master {
 }
 
 /** A master that is killed, with its workers, at the end of the test. */
-export function run(t: TestContext, args: string[], options?: { cwd?: string; env?: Record<string, string> }): Master {
+export function run(
+  t: TestContext,
+  args: string[],
+  options?: { cwd?: string; env?: Record<string, string> },
+): Master {
   const master = new Master(args, options)
   t.after(async () => {
     if (!master.hasEnded) master.kill('SIGKILL')

@@ -8,6 +8,7 @@
 
 import { createServer, type Socket } from 'node:net'
 import type { Listener } from '../listen.ts'
+import { log } from '../log.ts'
 import { snapshot } from './snapshot.ts'
 
 const deadlineMs = 5000
@@ -38,7 +39,16 @@ export class StatsServer {
     // What it sends is read and dropped: closing with unread bytes would reset
     // the connection, and the document with it.
     socket.resume()
-    socket.end(JSON.stringify(snapshot(this.sockets), null, '\t'))
+    socket.end(this.document())
+  }
+
+  private document(): string {
+    try {
+      return JSON.stringify(snapshot(this.sockets), null, '\t')
+    } catch (error) {
+      log(`uwshm: no statistics: ${(error as Error).message}`)
+      return '' // the client tries again; the master must not end of it
+    }
   }
 
   private dismissOldest(): void {

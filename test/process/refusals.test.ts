@@ -10,18 +10,46 @@ import { app, folder, processesWith, run } from '../harness.ts'
 const anywhere = ['--http-socket', '127.0.0.1:0']
 
 const wrong: [what: string, args: string[], sentence: RegExp][] = [
-  ['an unknown option', ['--prcesses', '2', app('counter.mjs')], /unknown option --prcesses; did you mean --processes\?/],
+  [
+    'an unknown option',
+    ['--prcesses', '2', app('counter.mjs')],
+    /unknown option --prcesses; did you mean --processes\?/,
+  ],
   ['a malformed number', ['-p', 'two', app('counter.mjs')], /-p: 'two' is not a whole number/],
-  ['an unknown key of a cache', ['--cache2', 'name=a,items=1,size=3', app('counter.mjs')], /--cache2: unknown key size/],
+  [
+    'an unknown key of a cache',
+    ['--cache2', 'name=a,items=1,size=3', app('counter.mjs')],
+    /--cache2: unknown key size/,
+  ],
   ['no application', anywhere, /no application named/],
   ['a missing file', [...anywhere, '/nowhere/app.ts'], /no application at \/nowhere\/app\.ts/],
   ['a folder for an application', [...anywhere, '/tmp'], /no application at \/tmp/],
   ['a missing directory', ['--chdir', '/nowhere', app('counter.mjs')], /--chdir \/nowhere: ENOENT/],
-  ['an unknown lock engine', ['--lock-engine', 'paper', app('counter.mjs')], /no lock engine named paper; known: pthread/],
-  ['an address of another machine', ['--http-socket', '192.0.2.1:80', app('counter.mjs')], /cannot listen on 192\.0\.2\.1:80: .*EADDRNOTAVAIL/],
-  ['a host that does not exist', ['--http-socket', 'no.host.invalid:80', app('counter.mjs')], /cannot listen on no\.host\.invalid:80/],
-  ['a unix socket in no folder', ['--http-socket', '/nowhere/a.sock', app('counter.mjs')], /cannot listen on \/nowhere\/a\.sock: .*ENOENT/],
-  ['more memory than there is', ['--cache2', 'name=a,items=1g,blocksize=1g'.replace('1g', '1000000000'), app('counter.mjs')], /cache a needs \d+ bytes and this machine has \d+/],
+  [
+    'an unknown lock engine',
+    ['--lock-engine', 'paper', app('counter.mjs')],
+    /no lock engine named paper; known: pthread/,
+  ],
+  [
+    'an address of another machine',
+    ['--http-socket', '192.0.2.1:80', app('counter.mjs')],
+    /cannot listen on 192\.0\.2\.1:80: .*EADDRNOTAVAIL/,
+  ],
+  [
+    'a host that does not exist',
+    ['--http-socket', 'no.host.invalid:80', app('counter.mjs')],
+    /cannot listen on no\.host\.invalid:80/,
+  ],
+  [
+    'a unix socket in no folder',
+    ['--http-socket', '/nowhere/a.sock', app('counter.mjs')],
+    /cannot listen on \/nowhere\/a\.sock: .*ENOENT/,
+  ],
+  [
+    'more memory than there is',
+    ['--cache2', 'name=a,items=1g,blocksize=1g'.replace('1g', '1000000000'), app('counter.mjs')],
+    /cache a needs \d+ bytes and this machine has \d+/,
+  ],
 ]
 
 for (const [what, args, sentence] of wrong)
@@ -31,7 +59,7 @@ for (const [what, args, sentence] of wrong)
     const said = master.log.split('\n').filter((line) => line.startsWith('uwshm: '))
     assert.equal(said.length, 1, master.log)
     assert.match(said[0]!, sentence)
-    assert.doesNotMatch(master.log, /spawned|    at /)
+    assert.doesNotMatch(master.log, /spawned| {4}at /)
   })
 
 test('a port that another program has is refused', async (t) => {
@@ -86,7 +114,13 @@ test('an exported application without an address is told about --http-socket', a
 test('when a later address fails the socket files of the earlier ones are removed', async (t) => {
   const path = folder(t)
   mkdirSync(join(path, 'empty'))
-  const master = run(t, ['--http-socket', join(path, 'empty', 'a.sock'), '--stats', '/nowhere/s', app('counter.mjs')])
+  const master = run(t, [
+    '--http-socket',
+    join(path, 'empty', 'a.sock'),
+    '--stats',
+    '/nowhere/s',
+    app('counter.mjs'),
+  ])
   assert.equal((await master.ended).status, 1)
   const again = await run(t, ['--http-socket', join(path, 'empty', 'a.sock'), app('fetch.mjs')]).serving(1)
   assert.ok(!again.hasEnded)

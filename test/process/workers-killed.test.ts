@@ -1,13 +1,11 @@
-// Workers and masters killed with -9 while clients are served.
+// Workers killed with -9 while clients are served.
 //
 // UWSHM_TEST_KILLS: how many kills, 200 for the whole promise.
 
 import assert from 'node:assert/strict'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { Agent } from 'node:http'
-import { join } from 'node:path'
 import { test } from 'node:test'
-import { app, folder, get, type Master, processesWith, run, until } from '../harness.ts'
+import { app, get, type Master, run, until } from '../harness.ts'
 
 const kills = Number(process.env.UWSHM_TEST_KILLS ?? 20)
 const cache = ['--cache2', 'name=default,items=100']
@@ -45,7 +43,8 @@ class Load {
         if (code === 'ECONNRESET' || code === 'EPIPE') this.resets.push(performance.now() - begun)
         else this.strange.push(`${code} ${message}`)
       }
-      if (performance.now() - begun > 3000) this.strange.push(`answered after ${performance.now() - begun} ms`)
+      if (performance.now() - begun > 3000)
+        this.strange.push(`answered after ${performance.now() - begun} ms`)
     }
   }
 }
@@ -53,7 +52,9 @@ class Load {
 for (const workers of [1, 3])
   test(`${workers} of ${workers} workers can be killed under load: nobody is refused, nobody hangs, the count is exact`, async (t) => {
     const socket = ['--http-socket', '127.0.0.1:0', '--stats', '127.0.0.1:0']
-    const master = await run(t, ['-p', String(workers), ...socket, ...cache, app('counter.mjs')]).serving(workers)
+    const master = await run(t, ['-p', String(workers), ...socket, ...cache, app('counter.mjs')]).serving(
+      workers,
+    )
     const load = new Load(master.port(), 16)
     const backAfter: number[] = []
     for (let kill = 0; kill < kills; kill++) {
@@ -67,13 +68,18 @@ for (const workers of [1, 3])
     assert.ok(load.counts.length > kills * 50)
     assert.equal(new Set(load.counts).size, load.counts.length, 'two requests got one number')
     // A request that was reset may have counted before its worker died, once.
-    const last = Math.max(...load.counts)
-    assert.ok(last - load.counts.length <= load.resets.length, `${last} ${load.counts.length} ${load.resets.length}`)
+    const last = load.counts.reduce((most, count) => Math.max(most, count))
+    assert.ok(
+      last - load.counts.length <= load.resets.length,
+      `${last} ${load.counts.length} ${load.resets.length}`,
+    )
     const lateReset = Math.max(0, ...load.resets)
     assert.ok(lateReset < 1000, `a client waited ${lateReset} ms for its reset`)
     const slowest = Math.max(...backAfter)
     const median = backAfter.sort((a, b) => a - b)[backAfter.length >> 1]!
-    t.diagnostic(`back after ${median | 0} ms (median), ${slowest | 0} ms (slowest); ${load.resets.length} resets, the latest after ${lateReset | 0} ms`)
+    t.diagnostic(
+      `back after ${median | 0} ms (median), ${slowest | 0} ms (slowest); ${load.resets.length} resets, the latest after ${lateReset | 0} ms`,
+    )
     assert.ok(median < 1000, `back after ${median} ms`)
     const { workers: rows } = await master.stats()
     assert.equal(
@@ -87,7 +93,7 @@ async function killOne(master: Master, id: number): Promise<number> {
   const row = async () => (await master.stats()).workers[id - 1]!
   const { pid } = await until(`worker ${id} serves`, async () => {
     const now = await row()
-    return now.accepting && now
+    return now.accepting === 1 && now
   })
   process.kill(pid, 'SIGKILL')
   const killed = performance.now()
@@ -108,36 +114,3 @@ test('a worker that exits by itself is replaced, and its exit is told', async (t
   await master.serving(2)
   assert.match((await get({ port: master.port() })).body, / 1$/)
 })
-
-test(`a master killed with -9 at any moment, ${kills} times, takes its workers along and leaves nothing behind`, async (t) => {
-  const place = folder(t)
-  const mark = `killed-${process.pid}`
-  const [http, stats] = [join(place, 'http.sock'), join(place, 'stats.sock')]
-  const args = ['-p', '2', '--http-socket', http, '--stats', stats, ...cache, app('counter.mjs'), '--', mark]
-  const before = sharedObjects()
-  for (let kill = 0; kill < kills; kill++) {
-    const master = run(t, args)
-    // From before it has bound anything until well after it serves.
-    if (kill % 2) await master.serving(2)
-    else await new Promise((resolve) => setTimeout(resolve, (kill * 400) / kills))
-    const clients = kill % 2 ? [get({ socketPath: http }), get({ socketPath: http })] : []
-    master.kill('SIGKILL')
-    await Promise.allSettled(clients)
-    await until('every process of the instance is gone', () => processesWith(mark).length === 0, 2000)
-  }
-  assert.deepEqual(sharedObjects(), before)
-
-  // And the socket files that are left do not block the next one.
-  assert.ok(existsSync(http))
-  const master = await run(t, args).serving(2)
-  assert.match((await get({ socketPath: http })).body, / 1$/)
-})
-
-/** Names in /dev/shm, and what `ipcs` would list. */
-function sharedObjects(): string[] {
-  const ipc = ['shm', 'sem', 'msg'].flatMap((kind) => {
-    const rows = readFileSync(`/proc/sysvipc/${kind}`, 'utf8').trim().split('\n').slice(1)
-    return rows.map((row) => `${kind} ${row.trim().split(/\s+/)[1]}`)
-  })
-  return [...readdirSync('/dev/shm'), ...ipc].sort()
-}
