@@ -15,9 +15,9 @@
 namespace uwshm::test {
 
 constexpr uint32_t kWorkers = 8;
-constexpr uint32_t kCounters = 4;  // shared by all, in the kept cache
-constexpr uint32_t kOwnKeys = 4;   // per worker, in the kept cache: nobody else writes them
-constexpr uint32_t kWildKeys = 64;  // in the wild cache, written and removed by everybody
+constexpr uint32_t kCounters = 4;    // shared by all, in the kept cache
+constexpr uint32_t kOwnKeys = 48;    // per worker, in the kept cache: nobody else writes them
+constexpr uint32_t kWildKeys = 640;  // in the wild cache, written and removed by everybody
 constexpr uint32_t kProbe = 99;     // the killer, as a writer
 
 struct WorkerNote {
@@ -36,6 +36,7 @@ struct WorkerNote {
 
 struct Ledger {
   std::atomic<uint32_t> halt;    // 0 = go on
+  std::atomic<uint32_t> rests;   // 0 = nobody ever does
   std::atomic<uint32_t> rescue;  // rounds that the rescuer was asked for
   std::atomic<uint32_t> faults;
   char fault[256];  // the first one
@@ -64,10 +65,12 @@ inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_s
 
 // The two caches of the storm. `wild` is too small for its keys: it is full,
 // expires, is swept and cleared. `kept` loses nothing, so all of it is known.
+// Chains are long on purpose: they are walked under the lock, where the storm
+// wants its victims.
 enum : uint32_t { kWild, kKept };
 
 inline std::vector<CacheSpec> StormCaches() {
-  return {Spec("wild", 48, 512, 100, 16), Spec("kept", 64, 256, 100, 8)};
+  return {Spec("wild", 400, 512, 100, 16), Spec("kept", 448, 256, 100, 8)};
 }
 
 }  // namespace uwshm::test

@@ -1,13 +1,17 @@
 // Kills processes at random moments while all of them work on the same caches,
 // and looks after each death whether anybody noticed more than a short wait.
 //
-//   storm [KILLS] [--mode one|two|waiters|rescuer] [--seed N]
+//   storm [KILLS] [--mode one|two|waiters|rescuer] [--rests] [--seed N]
 //
-//   one      any worker                       (the default)
-//   two      two workers at once
+//   one      a worker that is not asleep      (the default)
+//   two      two of them at once
 //   waiters  only a worker that sleeps in a lock
 //   rescuer  a worker, and then who repairs after it, up to three times
 //
+// Workers never rest: eight of them fight for the processors as well, and are
+// preempted inside their locks. That is where the storm wants to find them, but
+// it makes the gap a wait for the scheduler too. With --rests they do now and
+// then, and the gap is what a death costs.
 // Without KILLS 600, with UWSHM_FULL=1 10,000. Ends with 0 when every promise
 // held, 1 when one was broken (the line before the last says which and at
 // which kill), 2 when it could not begin, 3 when the watchdog had to end it.
@@ -44,6 +48,7 @@ constexpr bool kRepair = true;
 struct Options {
   uint32_t kills = getenv("UWSHM_FULL") ? 10000 : 600;
   Mode mode = Mode::kOne;
+  bool rests = false;
   uint64_t seed = 1;
 };
 
@@ -53,12 +58,27 @@ double Percentile(std::vector<uint64_t> times_us, double part) {
   return static_cast<double>(times_us[static_cast<size_t>(part * static_cast<double>(times_us.size() - 1))]) / 1000;
 }
 
+const char* Bool(bool truth) { return truth ? "true" : "false"; }
+
+void PrintTimes(const char* what, const std::vector<uint64_t>& times_us) {
+  printf("%-28s p50 %.2f ms, p99 %.2f ms, max %.2f ms\n", what, Percentile(times_us, 0.5), Percentile(times_us, 0.99),
+         Percentile(times_us, 1));
+}
+
+std::string JsonTimes(const std::vector<uint64_t>& times_us) {
+  char text[96];
+  snprintf(text, sizeof text, "{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}", Percentile(times_us, 0.5), Percentile(times_us, 0.99),
+           Percentile(times_us, 1));
+  return text;
+}
+
 class Storm {
  public:
   explicit Storm(const Options& options) : options_(options), dice_(options.seed), ledger_(Ledger::Make()) {
     CreateOrEnd(instance_, StormCaches(), kWorkers + 8);
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot for the killer");
     for (auto& cache : instance_.caches()) probes_.push_back(ProbeNames(*cache));
+    ledger_->rests = options.rests;
     std::thread([this] { Watch(); }).detach();
   }
 
@@ -116,9 +136,10 @@ class Storm {
   }
 
   void OneKill() {
-    uint32_t victims[2] = {Victim(), kWorkers};
     const bool two = options_.mode == Mode::kTwo;
-    if (two) victims[1] = (victims[0] + 1 + dice_.Below(kWorkers - 1)) % kWorkers;
+    uint32_t victims[2] = {Victim(), kWorkers};
+    while (two && (victims[1] = Victim()) == victims[0]) {
+    }
     const uint64_t repairs = Repairs();
     const uint64_t since_us = NowUs();
     for (uint32_t i = 0; i <= two; i++) kill(pids_[victims[i]], SIGKILL);
@@ -129,24 +150,28 @@ class Storm {
     if (serve_first) gaps_us_.push_back(Probe(since_us));
     uint32_t left = 0;
     for (uint32_t i = 0; i <= two; i++) Reap(pids_[victims[i]]), left += LeftSomething(victims[i]);
-    uint32_t dead = two + 1;
-    if (options_.mode == Mode::kRescuer) dead += KillRescuers();
-    Bury(dead);
-    if (!serve_first) gaps_us_.push_back(Probe(since_us));
+    const uint64_t reaped_us = NowUs();
+    deaths_us_.push_back(reaped_us - since_us);
+    if (options_.mode == Mode::kRescuer) KillRescuers();
+    Bury();
+    if (!serve_first) gaps_us_.push_back(Probe(reaped_us));
     inside_ += std::max<uint64_t>(left, std::min<uint64_t>(Repairs() - repairs, two + 1));
     kills_ += two + 1;
     for (uint32_t i = 0; i <= two; i++) Spawn(victims[i]);
     if (options_.mode == Mode::kRescuer) SpawnRescuer();
   }
 
+  // Whoever sleeps is in a lock's queue or at rest, never inside a section.
   uint32_t Victim() {
-    if (options_.mode != Mode::kWaiters) return dice_.Below(kWorkers);
-    Beat("waiting for a waiter");
-    for (uint32_t id = dice_.Below(kWorkers);; id = (id + 1) % kWorkers)
-      if (StateOf(pids_[id]) == 'S') return id;
+    Beat("choosing a victim");
+    const bool asleep = options_.mode == Mode::kWaiters;
+    for (uint32_t id = dice_.Below(kWorkers);; id = (id + 1) % kWorkers) {
+      const char* doing = ledger_->workers[id].doing;
+      if ((StateOf(pids_[id]) == 'S') == asleep && !(asleep && doing && strcmp(doing, "rest") == 0)) return id;
+    }
   }
 
-  // As /proc/PID/stat tells it: a worker that sleeps does so in a lock.
+  // As /proc/PID/stat tells it.
   static char StateOf(pid_t pid) {
     char path[64], text[256] = "";
     snprintf(path, sizeof path, "/proc/%d/stat", pid);
@@ -187,7 +212,7 @@ class Storm {
     return repairs;
   }
 
-  uint32_t KillRescuers() {
+  void KillRescuers() {
     for (uint32_t depth = 0; depth < 3; depth++) {
       Beat("killing who repairs");
       ledger_->rescue++;
@@ -197,11 +222,10 @@ class Storm {
       rescuers_killed_++;
       if (depth < 2) SpawnRescuer();
     }
-    return 3;
   }
 
   // Until nobody dead has a slot left.
-  void Bury(uint32_t) {
+  void Bury() {
     Beat("burying the dead");
     const uint64_t until_us = NowUs() + 1000000;
     for (;;) {
@@ -342,18 +366,17 @@ class Storm {
     printf("%-28s %" PRIu64 " (%.1f %%)\n", "inside a critical section", inside_, inside);
     printf("%-28s %u\n%-28s %u\n%-28s %u\n%-28s %u\n", "stuck beyond a second", stuck_, "wrong or torn values", wrong_,
            "lost slots", lost_, "checks of the whole", checks_);
-    printf("%-28s p50 %.2f ms, p99 %.2f ms, max %.2f ms\n", "gap after a kill", Percentile(gaps_us_, 0.5),
-           Percentile(gaps_us_, 0.99), Percentile(gaps_us_, 1));
-    printf("%-28s p50 %.2f ms, p99 %.2f ms, max %.2f ms\n", "the same without a kill", Percentile(calm_us_, 0.5),
-           Percentile(calm_us_, 0.99), Percentile(calm_us_, 1));
+    PrintTimes("gap after a kill", gaps_us_);
+    PrintTimes("the same without a kill", calm_us_);
+    PrintTimes("from kill to reaped", deaths_us_);
     if (fault_.empty()) printf("every promise held\n");
     else printf("BROKEN at kill %u: %s\n", fault_kill_, fault_.c_str());
-    printf("{\"mode\":\"%s\",\"seed\":%" PRIu64 ",\"repair\":%s,\"held\":%s,\"kills\":%u,\"seconds\":%.1f,\"calls\":%" PRIu64
-           ",\"inside\":%" PRIu64 ",\"insidePercent\":%.1f,\"rescuersKilled\":%u,\"stuck\":%u,\"wrong\":%u,\"lost\":%u,"
-           "\"checks\":%u,\"gapMs\":{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f},\"calmMs\":{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}}\n",
-           mode, options_.seed, kRepair ? "true" : "false", fault_.empty() ? "true" : "false", kills_, seconds, calls, inside_,
-           inside, rescuers_killed_, stuck_, wrong_, lost_, checks_, Percentile(gaps_us_, 0.5), Percentile(gaps_us_, 0.99),
-           Percentile(gaps_us_, 1), Percentile(calm_us_, 0.5), Percentile(calm_us_, 0.99), Percentile(calm_us_, 1));
+    printf("{\"mode\":\"%s\",\"rests\":%s,\"seed\":%" PRIu64 ",\"repair\":%s,\"held\":%s,\"kills\":%u,\"seconds\":%.1f,\"calls\":%" PRIu64
+           ",\"inside\":%" PRIu64 ",\"insidePercent\":%.1f,\"rescuersKilled\":%u,\"stuck\":%u,\"wrong\":%u,\"lost\":%u,\"checks\":%u",
+           mode, Bool(options_.rests), options_.seed, Bool(kRepair), Bool(fault_.empty()), kills_, seconds, calls, inside_, inside,
+           rescuers_killed_, stuck_, wrong_, lost_, checks_);
+    if (!fault_.empty()) printf(",\"brokenAt\":%u", fault_kill_);
+    printf(",\"gapMs\":%s,\"calmMs\":%s}\n", JsonTimes(gaps_us_).c_str(), JsonTimes(calm_us_).c_str());
     return fault_.empty() ? 0 : 1;
   }
 
@@ -378,7 +401,7 @@ class Storm {
         printf("  worker %u, pid %d, state %c, in %s\n", id, pids_[id], StateOf(pids_[id]), doing ? doing : "nothing yet");
       }
       printf("{\"mode\":\"%s\",\"seed\":%" PRIu64 ",\"repair\":%s,\"held\":false,\"kills\":%u,\"watchdog\":true}\n",
-             kModes[static_cast<int>(options_.mode)], options_.seed, kRepair ? "true" : "false", kills_);
+             kModes[static_cast<int>(options_.mode)], options_.seed, Bool(kRepair), kills_);
       fflush(stdout);
       for (pid_t pid : pids_)
         if (pid > 0) kill(pid, SIGKILL);
@@ -399,7 +422,7 @@ class Storm {
   std::atomic<uint64_t> beats_{0};
   uint64_t started_us_ = 0, probe_count_ = 0, inside_ = 0;
   uint32_t kills_ = 0, rescuers_killed_ = 0, stuck_ = 0, wrong_ = 0, lost_ = 0, checks_ = 0, halts_ = 0;
-  std::vector<uint64_t> gaps_us_, calm_us_;
+  std::vector<uint64_t> gaps_us_, calm_us_, deaths_us_;
   std::string fault_;
   uint32_t fault_kill_ = 0;
 };
@@ -410,6 +433,7 @@ Options Parse(int count, char** words) {
     const std::string word = words[i];
     const char* next = i + 1 < count ? words[i + 1] : "";
     if (word == "--seed") options.seed = strtoull(next, nullptr, 10), i++;
+    else if (word == "--rests") options.rests = true;
     else if (word == "--mode") {
       size_t mode = 0;
       while (mode < 4 && strcmp(kModes[mode], next) != 0) mode++;
@@ -417,7 +441,7 @@ Options Parse(int count, char** words) {
       options.mode = static_cast<Mode>(mode), i++;
     } else {
       options.kills = static_cast<uint32_t>(strtoul(words[i], nullptr, 10));
-      Need(options.kills > 0, "usage: storm [KILLS] [--mode one|two|waiters|rescuer] [--seed N]");
+      Need(options.kills > 0, "usage: storm [KILLS] [--mode one|two|waiters|rescuer] [--rests] [--seed N]");
     }
   }
   return options;
