@@ -70,7 +70,7 @@ inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_s
 enum : uint32_t { kWild, kKept };
 
 inline std::vector<CacheSpec> StormCaches() {
-  return {Spec("wild", 400, 512, 100, 16), Spec("kept", 448, 256, 100, 8)};
+  return {Spec("wild", 400, 512, 100, 32), Spec("kept", 448, 256, 100, 16)};
 }
 
 }  // namespace uwshm::test

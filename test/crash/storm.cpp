@@ -154,6 +154,7 @@ class Storm {
     deaths_us_.push_back(reaped_us - since_us);
     if (options_.mode == Mode::kRescuer) KillRescuers();
     Bury();
+    for (uint32_t i = 0; i <= two; i++) CheckCell(victims[i]);
     if (!serve_first) gaps_us_.push_back(Probe(reaped_us));
     inside_ += std::max<uint64_t>(left, std::min<uint64_t>(Repairs() - repairs, two + 1));
     kills_ += two + 1;
@@ -237,6 +238,17 @@ class Storm {
       if (buried) return;
       if (NowUs() > until_us) stuck_++, Broken("the dead could not be settled within a second");
       if (!fault_.empty()) return;
+    }
+  }
+
+  // A thread slot that is free has nothing half done: I6, one death at a time.
+  void CheckCell(uint32_t id) {
+    const uint32_t thread = ledger_->workers[id].thread - 1;
+    if (thread == UINT32_MAX) return;
+    for (auto& cache : instance_.caches()) {
+      const Cell& cell = CellsOf(*cache)[thread];
+      if (cell.intent.armed != 0) Broken("an intent for " + cache->name() + " outlives its thread");
+      if (cell.reserved != 0) lost_++, Broken("a slot of " + cache->name() + " stays reserved for a dead thread");
     }
   }
 

@@ -57,14 +57,14 @@ class StormWorker {
 
   void Act() {
     const uint32_t die = dice_.Below(20000);
-    if (die < 6000) return Count(dice_.Below(kCounters));
-    if (die < 9400) return SetWild(How::kAdd, "set");
-    if (die < 12000) return SetWild(How::kReplace, "update");
-    if (die < 14400) return RemoveWild();
-    if (die < 14900) return ReadWild(dice_.Below(kWildKeys));
-    if (die < 17400) return KeepOwn(dice_.Below(kOwnKeys));
+    if (die < 2400) return Count(dice_.Below(kCounters));
+    if (die < 6400) return SetWild(How::kAdd, "set");
+    if (die < 8000) return SetWild(How::kReplace, "update");
+    if (die < 12000) return RemoveWild();
+    if (die < 12300) return ReadWild(dice_.Below(kWildKeys));
+    if (die < 16000) return KeepOwn(dice_.Below(kOwnKeys));
     if (die < 19600) return DropOwn(dice_.Below(kOwnKeys));
-    if (die < 19920) return CheckOwn(dice_.Below(kOwnKeys));
+    if (die < 19900) return CheckOwn(dice_.Below(kOwnKeys));
     if (die < 19990) return Sweep();
     if (die < 19999) return ListWild();
     ClearWild();
