@@ -2,7 +2,7 @@
 //
 // CPU time is counted, not wall time: neighbours on the machine then cost little. What
 // two processes cost each other is only seen while both run, so a pair starts and ends
-// at the same moment, and two timings from one process are refused.
+// at the same moment, and two timings from one process do not count.
 
 import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
@@ -99,11 +99,15 @@ async function together(
   duration: number,
   measure: (start: number, end: number, i: number) => Promise<Timing>,
 ) {
-  // Time enough for both to have been told.
-  const start = milliseconds() + 5
-  const timings = await Promise.all(Array.from({ length: processes }, (_, i) => measure(start, start + duration, i)))
-  if (new Set(timings.map(({ pid }) => pid)).size < processes) throw new Error('both timings came from one process')
-  return timings.reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / processes
+  for (let tries = 0; tries < 20; tries++) {
+    // Time enough for both to have been told.
+    const start = milliseconds() + 5
+    const timings = await Promise.all(Array.from({ length: processes }, (_, i) => measure(start, start + duration, i)))
+    // On a busy machine one uWSGI worker may have taken both requests, one after the other.
+    if (new Set(timings.map(({ pid }) => pid)).size === processes)
+      return timings.reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / processes
+  }
+  throw new Error('two processes never ran at the same time: the machine is too busy to measure on')
 }
 
 async function answering(socketPath: string) {
