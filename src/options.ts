@@ -17,17 +17,17 @@ export const cache2 = keyval(
   'a cache shared by all processes',
   {
     name: text('name used by the API', { longest: 127 }),
-    items: count('capacity, in items', { aliases: ['max_items', 'maxitems'], max: 2 ** 32 - 2 ** 20 }),
-    blocksize: bytes('bytes of one block: the longest value', { fallback: 65536 }),
+    items: count('capacity, in items', { aliases: ['max_items', 'maxitems'], max: 2 ** 30 - 2 ** 18 }),
+    blocksize: bytes('bytes of one block: the longest value', { fallback: 65536, max: 2 ** 30 }),
     keysize: bytes('bytes of the longest key', { fallback: 2048, max: 65535, aliases: ['key_size'] }),
     hashsize: count('buckets', {
-      max: 2 ** 31,
+      max: 2 ** 30,
       aliases: ['hash_size'],
       fallback: 0,
       fallbackText: 'the power of two at or above items, at least 1024',
     }),
     blocks: count('number of blocks; must be equal to items', {
-      max: 2 ** 32 - 2 ** 20,
+      max: 2 ** 30 - 2 ** 18,
       fallback: 0,
       fallbackText: 'items',
     }),
