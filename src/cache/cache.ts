@@ -8,7 +8,7 @@
 
 import { markAsUntransferable } from 'node:worker_threads'
 import { UwsgiError } from '../errors.ts'
-import { native, type BoundCache, type Refusal } from '../native.ts'
+import { type BoundCache, native, type Refusal } from '../native.ts'
 
 /** Text (stored as UTF-8) or bytes. */
 export type Bytes = string | Uint8Array
@@ -100,8 +100,10 @@ export class Cache {
     if (strict) {
       this.set = (key, value, seconds) => bound.set(key, value, seconds) || this.#refuse()
       this.update = (key, value, seconds) => bound.update(key, value, seconds) || this.#refuse()
-      this.inc = ((key: Bytes, n?: number, seconds?: number) => bound.inc(key, n, seconds) ?? this.#refuse()) as Counting
-      this.dec = ((key: Bytes, n?: number, seconds?: number) => bound.dec(key, n, seconds) ?? this.#refuse()) as Counting
+      this.inc = ((key: Bytes, n?: number, seconds?: number) =>
+        bound.inc(key, n, seconds) ?? this.#refuse()) as Counting
+      this.dec = ((key: Bytes, n?: number, seconds?: number) =>
+        bound.dec(key, n, seconds) ?? this.#refuse()) as Counting
     } else {
       this.set = bound.set
       this.update = bound.update

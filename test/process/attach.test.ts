@@ -17,7 +17,11 @@ const environment = process.env.UWSHM_ATTACH!
 const package_ = new URL('../../dist/index.js', import.meta.url).href
 
 /** Runs `code` in another process; `uwsgi` is there, and errors go to stdout by their code. */
-function child(code: string, env: Record<string, string | undefined> = {}, prefix: string[] = []): SpawnSyncReturns<string> {
+function child(
+  code: string,
+  env: Record<string, string | undefined> = {},
+  prefix: string[] = [],
+): SpawnSyncReturns<string> {
   const program = `import(${JSON.stringify(package_)}).then(({ uwsgi, create }) => { ${code} })
     .catch((error) => console.log(error.code, error.message))`
   const [command, ...args] = [...prefix, process.execPath, '-e', program]
@@ -50,13 +54,23 @@ test('a broken or strange environment is refused', () => {
   assert.match(child(`uwsgi.cacheGet('k')`, { UWSHM_ATTACH: 'nonsense' }).stdout, /^NOT_ATTACHED /)
   const [id, places] = environment.split('@') as [string, string]
   const strange = [...id].reverse().join('')
-  assert.match(child(`uwsgi.cacheGet('k')`, { UWSHM_ATTACH: `${strange}@${places}` }).stdout, /^SEGMENT_FOREIGN the root segment/)
-  assert.match(child(`uwsgi.cacheGet('k')`, { UWSHM_ATTACH: `${id}@/proc/1/fd:990,991,992` }).stdout, /^SEGMENT_FOREIGN /)
+  assert.match(
+    child(`uwsgi.cacheGet('k')`, { UWSHM_ATTACH: `${strange}@${places}` }).stdout,
+    /^SEGMENT_FOREIGN the root segment/,
+  )
+  assert.match(
+    child(`uwsgi.cacheGet('k')`, { UWSHM_ATTACH: `${id}@/proc/1/fd:990,991,992` }).stdout,
+    /^SEGMENT_FOREIGN /,
+  )
   // Descriptors of another kind, in another order, too few.
   const [folder, fds] = places.split(':') as [string, string]
   const [root, locks, cache] = fds.split(',') as [string, string, string]
   for (const wrong of [`${locks},${root},${cache}`, `${root},${cache},${locks}`, `${root}`])
-    assert.match(child(`uwsgi.cacheGet('k')`, { UWSHM_ATTACH: `${id}@${folder}:${wrong}` }).stdout, /^SEGMENT_FOREIGN /, wrong)
+    assert.match(
+      child(`uwsgi.cacheGet('k')`, { UWSHM_ATTACH: `${id}@${folder}:${wrong}` }).stdout,
+      /^SEGMENT_FOREIGN /,
+      wrong,
+    )
 })
 
 test('a segment in a plain file, cut off, changed or of another layout is refused', (t) => {
@@ -81,7 +95,8 @@ test('a segment in a plain file, cut off, changed or of another layout is refuse
 
 test('another PID namespace is refused: its thread ids mean other threads', (t) => {
   const unshared = ['unshare', '--pid', '--fork', '--mount-proc']
-  if (spawnSync(unshared[0]!, [...unshared.slice(1), 'true']).status !== 0) return t.skip('cannot unshare a PID namespace')
+  if (spawnSync(unshared[0]!, [...unshared.slice(1), 'true']).status !== 0)
+    return t.skip('cannot unshare a PID namespace')
   // Descriptors are inherited, so that /proc of the other namespace can name them.
   const { id, fds } = native.instance()
   const paths = fds.map((_, i) => `/proc/self/fd/${3 + i}`)
@@ -115,7 +130,9 @@ test('when all process slots are taken the next one is told what to raise; the d
 })
 
 test('a cache larger than the machine is refused before anything is made', () => {
-  const { stdout } = child(`create({ cache2: ['name=huge,items=100000000,blocksize=1m'] })`, { UWSHM_ATTACH: undefined })
+  const { stdout } = child(`create({ cache2: ['name=huge,items=100000000,blocksize=1m'] })`, {
+    UWSHM_ATTACH: undefined,
+  })
   assert.match(stdout, /^SEGMENT_TOO_LARGE cache huge needs \d+ bytes/)
 })
 

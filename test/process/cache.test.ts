@@ -16,7 +16,16 @@ const tiny = uwsgi.cache('tiny')
 const code = (name: string) => (error: unknown) => error instanceof UwsgiError && error.code === name
 
 test('a value comes back as it went in, as bytes and as text', () => {
-  for (const value of ['plain', '', 'grün', '日本語', 'a\0b', 'é'.repeat(3000), 'x'.repeat(65536), '\u{1f600}'.repeat(200)]) {
+  for (const value of [
+    'plain',
+    '',
+    'grün',
+    '日本語',
+    'a\0b',
+    'é'.repeat(3000),
+    'x'.repeat(65536),
+    '\u{1f600}'.repeat(200),
+  ]) {
     assert.equal(pages.update('key', value), true)
     assert.equal(pages.getString('key'), value)
     assert.deepEqual(pages.get('key'), Buffer.from(value))
@@ -29,7 +38,15 @@ test('a value comes back as it went in, as bytes and as text', () => {
 })
 
 test('a text key and its UTF-8 bytes are the same key, whatever its length', () => {
-  for (const key of ['k', 'sixteen bytes ok', 'seventeen bytes -', 'ключ', 'x'.repeat(64), 'x'.repeat(65), 'ö'.repeat(1024)]) {
+  for (const key of [
+    'k',
+    'sixteen bytes ok',
+    'seventeen bytes -',
+    'ключ',
+    'x'.repeat(64),
+    'x'.repeat(65),
+    'ö'.repeat(1024),
+  ]) {
     assert.equal(pages.update(key, `value of ${key}`), true)
     assert.equal(pages.getString(Buffer.from(key)), `value of ${key}`)
     assert.equal(pages.del(Buffer.from(key)), true)
@@ -43,7 +60,7 @@ test('Buffers handed out stay as they are, however many follow', () => {
     pages.update('slab', `value ${i} ${'.'.repeat(i % 300)}`)
     kept.push(pages.get('slab')!)
   }
-  kept.forEach((buffer, i) => assert.equal(buffer.toString(), `value ${i} ${'.'.repeat(i % 300)}`))
+  for (const [i, buffer] of kept.entries()) assert.equal(buffer.toString(), `value ${i} ${'.'.repeat(i % 300)}`)
 })
 
 test('set adds and update replaces; the reason of a refusal can be had', () => {
@@ -182,7 +199,11 @@ test('wrong arguments are told in a sentence', () => {
   const wrong = pages as unknown as Record<string, (...args: unknown[]) => unknown>
   for (const name of ['getString', 'get', 'set', 'update', 'del', 'exists', 'inc', 'num', 'ttl'])
     for (const key of [undefined, null, 7, {}, Symbol('s'), new Uint16Array(2)])
-      assert.throws(() => wrong[name]!(key, name === 'inc' ? 1 : 'v'), { message: 'a cache key is a string or a Uint8Array' }, name)
+      assert.throws(
+        () => wrong[name]!(key, name === 'inc' ? 1 : 'v'),
+        { message: 'a cache key is a string or a Uint8Array' },
+        name,
+      )
   for (const value of [undefined, null, 7, {}, new Float64Array(1)])
     assert.throws(() => wrong['set']!('wrong', value), { message: 'a cache value is a string or a Uint8Array' })
   assert.throws(() => wrong['set']!('wrong'), TypeError)

@@ -11,7 +11,11 @@ const native_ = new URL('../../dist/native.js', import.meta.url).href
 
 /** Runs `main` in a process whose main thread never loads the addon itself unless `main` does. */
 function run(main: string, env: Record<string, string | undefined>) {
-  return spawnSync(process.execPath, ['-e', main], { encoding: 'utf8', env: { ...process.env, ...env }, timeout: 120_000 })
+  return spawnSync(process.execPath, ['-e', main], {
+    encoding: 'utf8',
+    env: { ...process.env, ...env },
+    timeout: 120_000,
+  })
 }
 
 test(`a worker thread that alone loads the addon, ${rounds} times started and ended: no crash, life and locks right`, () => {
