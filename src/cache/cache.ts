@@ -31,7 +31,7 @@ let position = 0
 
 function newSlab(): void {
   // Not zeroed, unlike a new ArrayBuffer: every byte that a view shows is written first.
-  slab = Buffer.allocUnsafeSlow(SLAB).buffer as ArrayBuffer
+  slab = Buffer.allocUnsafeSlow(SLAB).buffer
   position = 0
   markAsUntransferable(slab) // a transfer would pull the ground away from every other view
   native.slab(slab, 0)
@@ -147,7 +147,7 @@ export class Cache {
       return this.get(key)
     }
     const own = Buffer.allocUnsafeSlow(needed)
-    native.slab(own.buffer as ArrayBuffer, 0)
+    native.slab(own.buffer, 0)
     const size = this.#native.read(key)
     native.slab(slab, position)
     if (size === -1) return null

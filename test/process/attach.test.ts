@@ -25,7 +25,7 @@ function child(
   const program = `import(${JSON.stringify(package_)}).then(({ uwsgi, create }) => { ${code} })
     .catch((error) => console.log(error.code, error.message))`
   const [command, ...args] = [...prefix, process.execPath, '-e', program]
-  return spawnSync(command!, args, { encoding: 'utf8', env: { ...process.env, ...env } })
+  return spawnSync(command, args, { encoding: 'utf8', env: { ...process.env, ...env } })
 }
 
 test('a child attaches at its first call and shares the cache', () => {
@@ -105,7 +105,7 @@ test('another PID namespace is refused: its thread ids mean other threads', (t) 
     .catch((error) => console.log(error.code))`
   const run = (prefix: string[]) => {
     const [command, ...args] = [...prefix, process.execPath, '-e', program]
-    return spawnSync(command!, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe', ...fds] }).stdout
+    return spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe', ...fds] }).stdout
   }
   assert.equal(run([]), 'attached\n')
   assert.equal(run(unshared), 'SEGMENT_PID_NAMESPACE\n')
