@@ -64,9 +64,7 @@ export function get({ agent, body, ...where }: Where): Promise<Answer> {
         text += part
       })
       incoming.on('error', reject)
-      incoming.on('end', () =>
-        resolve({ status: incoming.statusCode!, headers: incoming.headers, body: text }),
-      )
+      incoming.on('end', () => resolve({ status: incoming.statusCode!, headers: incoming.headers, body: text }))
     })
     outgoing.on('error', reject).end(body)
   })
@@ -128,8 +126,7 @@ export class Master {
 
   /** Waits for a line of the log. */
   line(pattern: RegExp): Promise<RegExpMatchArray> {
-    const found = () =>
-      this.log.match(pattern) ?? (this.hasEnded ? assert.fail(`it ended:\n${this.log}`) : null)
+    const found = () => this.log.match(pattern) ?? (this.hasEnded ? assert.fail(`it ended:\n${this.log}`) : null)
     return until(`${pattern}\n${this.log}`, found)
   }
 
@@ -173,11 +170,7 @@ export class Master {
 }
 
 /** A master that is killed, with its workers, at the end of the test. */
-export function run(
-  t: TestContext,
-  args: string[],
-  options?: { cwd?: string; env?: Record<string, string> },
-): Master {
+export function run(t: TestContext, args: string[], options?: { cwd?: string; env?: Record<string, string> }): Master {
   const master = new Master(args, options)
   t.after(async () => {
     if (!master.hasEnded) master.kill('SIGKILL')

@@ -95,8 +95,8 @@ class Cache final : public Repairable {
   // Stripe by stripe: what others store behind its back survives.
   Status Clear(const Caller& caller, uint64_t* removed);
   Status Keys(const Caller& caller, std::vector<std::string>* keys);
-  // Removes what has expired; a busy stripe is left for the next time.
-  uint64_t Sweep(const Caller& caller);
+  // Removes what has expired, about `most` items at a time; a busy stripe is left for the next time.
+  uint64_t Sweep(const Caller& caller, uint64_t most = UINT64_MAX);
 
   CacheFigures Figures(uint32_t threads_used) const;
   uint32_t HolderPid() const;

@@ -129,7 +129,7 @@ enum ItemFlags : uint32_t {
 
 struct Item {
   alignas(64) std::atomic<uint32_t> chain_next;  // the free list when free
-  std::atomic<uint32_t> hash;        // high half of the key's hash; the low half chose the bucket
+  std::atomic<uint32_t> hash;                    // high half of the key's hash; the low half chose the bucket
   std::atomic<uint32_t> key_size;
   std::atomic<uint32_t> flags;
   std::atomic<uint32_t> value_size;
@@ -182,7 +182,7 @@ struct CachePlaces {
 };
 
 constexpr uint64_t kCacheLayout =
-    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
-                     sizeof(Item), kInlineKey, kMiddleKey});
+    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
+                     sizeof(Intent), sizeof(Item), kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

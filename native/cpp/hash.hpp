@@ -32,8 +32,7 @@ inline uint64_t HashOf(HashSeed seed, const uint8_t* bytes, size_t size) {
   uint64_t state = seed.a ^ size, head, tail;
   if (size > 16) {
     const uint8_t* at = bytes;
-    for (size_t left = size; left > 16; left -= 16, at += 16)
-      state = Fold(eight(at) ^ seed.b, eight(at + 8) ^ state);
+    for (size_t left = size; left > 16; left -= 16, at += 16) state = Fold(eight(at) ^ seed.b, eight(at + 8) ^ state);
     // The last 16 bytes, some of them for the second time.
     head = eight(bytes + size - 16);
     tail = eight(bytes + size - 8);

@@ -18,7 +18,7 @@ constexpr uint32_t kWorkers = 8;
 constexpr uint32_t kCounters = 4;    // shared by all, in the kept cache
 constexpr uint32_t kOwnKeys = 48;    // per worker, in the kept cache: nobody else writes them
 constexpr uint32_t kWildKeys = 640;  // in the wild cache, written and removed by everybody
-constexpr uint32_t kProbe = 99;     // the killer, as a writer
+constexpr uint32_t kProbe = 99;      // the killer, as a writer
 
 struct WorkerNote {
   alignas(64) std::atomic<uint32_t> thread;  // its thread slot + 1, once it has one

@@ -67,8 +67,8 @@ void PrintTimes(const char* what, const std::vector<uint64_t>& times_us) {
 
 std::string JsonTimes(const std::vector<uint64_t>& times_us) {
   char text[96];
-  snprintf(text, sizeof text, "{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}", Percentile(times_us, 0.5), Percentile(times_us, 0.99),
-           Percentile(times_us, 1));
+  snprintf(text, sizeof text, "{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}", Percentile(times_us, 0.5),
+           Percentile(times_us, 0.99), Percentile(times_us, 1));
   return text;
 }
 
@@ -234,7 +234,8 @@ class Storm {
       bool buried = true;
       ProcessTable& processes = instance_.processes();
       for (uint32_t slot = 0; slot < processes.geometry().processes; slot++)
-        if (slot != processes.own_slot() && processes.process(slot).claimed != 0 && !processes.Alive(slot)) buried = false;
+        if (slot != processes.own_slot() && processes.process(slot).claimed != 0 && !processes.Alive(slot))
+          buried = false;
       if (buried) return;
       if (NowUs() > until_us) stuck_++, Broken("the dead could not be settled within a second");
       if (!fault_.empty()) return;
@@ -300,7 +301,8 @@ class Storm {
     if (status == Status::kOk) return;
     if (status == Status::kBusy) stuck_++;
     else wrong_++;
-    Broken(std::string("no service for the killer: ") + what + " gave status " + std::to_string(static_cast<int>(status)));
+    Broken(std::string("no service for the killer: ") + what + " gave status " +
+           std::to_string(static_cast<int>(status)));
   }
 
   // The same question when nobody has died: what the machine itself costs.
@@ -335,7 +337,8 @@ class Storm {
   void CheckCounters() {
     for (uint32_t counter = 0; counter < kCounters; counter++) {
       uint64_t done = 0, started = 0, value = 0;
-      for (const WorkerNote& note : ledger_->workers) done += note.incs[counter].done, started += note.incs[counter].started;
+      for (const WorkerNote& note : ledger_->workers)
+        done += note.incs[counter].done, started += note.incs[counter].started;
       kept().Read(caller_, KeyFor(kept(), CounterName(counter)), Cache::kUncounted,
                   [&](const uint8_t* bytes, const Found&) { value = LoadWord(bytes); });
       if (value >= done && value <= started) continue;
@@ -349,9 +352,11 @@ class Storm {
   void CheckSlots() {
     ProcessTable& processes = instance_.processes();
     uint32_t taken = 0;
-    for (uint32_t slot = 0; slot < processes.geometry().processes; slot++) taken += processes.process(slot).claimed != 0;
+    for (uint32_t slot = 0; slot < processes.geometry().processes; slot++)
+      taken += processes.process(slot).claimed != 0;
     const uint32_t expected = kWorkers + 1 + (options_.mode == Mode::kRescuer);
-    if (taken > expected) lost_++, Broken(std::to_string(taken) + " process slots are taken by " + std::to_string(expected));
+    if (taken > expected)
+      lost_++, Broken(std::to_string(taken) + " process slots are taken by " + std::to_string(expected));
   }
 
   void EndAll() {
@@ -372,8 +377,10 @@ class Storm {
     const double seconds = static_cast<double>(NowUs() - started_us_) / 1e6;
     const char* mode = kModes[static_cast<int>(options_.mode)];
 
-    printf("%-28s %s, seed %" PRIu64 ", %s\n", "mode", mode, options_.seed, kRepair ? "with repair" : "repair compiled out");
-    printf("%-28s %u in %.1f s, beside %" PRIu64 " calls (%" PRIu64 " found the cache full)\n", "kills", kills_, seconds, calls, full);
+    printf("%-28s %s, seed %" PRIu64 ", %s\n", "mode", mode, options_.seed,
+           kRepair ? "with repair" : "repair compiled out");
+    printf("%-28s %u in %.1f s, beside %" PRIu64 " calls (%" PRIu64 " found the cache full)\n", "kills", kills_,
+           seconds, calls, full);
     if (rescuers_killed_) printf("%-28s %u\n", "killed while repairing", rescuers_killed_);
     printf("%-28s %" PRIu64 " (%.1f %%)\n", "inside a critical section", inside_, inside);
     printf("%-28s %u\n%-28s %u\n%-28s %u\n%-28s %u\n", "stuck beyond a second", stuck_, "wrong or torn values", wrong_,
@@ -383,10 +390,11 @@ class Storm {
     PrintTimes("from kill to reaped", deaths_us_);
     if (fault_.empty()) printf("every promise held\n");
     else printf("BROKEN at kill %u: %s\n", fault_kill_, fault_.c_str());
-    printf("{\"mode\":\"%s\",\"rests\":%s,\"seed\":%" PRIu64 ",\"repair\":%s,\"held\":%s,\"kills\":%u,\"seconds\":%.1f,\"calls\":%" PRIu64
-           ",\"inside\":%" PRIu64 ",\"insidePercent\":%.1f,\"rescuersKilled\":%u,\"stuck\":%u,\"wrong\":%u,\"lost\":%u,\"checks\":%u",
-           mode, Bool(options_.rests), options_.seed, Bool(kRepair), Bool(fault_.empty()), kills_, seconds, calls, inside_, inside,
-           rescuers_killed_, stuck_, wrong_, lost_, checks_);
+    printf("{\"mode\":\"%s\",\"rests\":%s,\"seed\":%" PRIu64
+           ",\"repair\":%s,\"held\":%s,\"kills\":%u,\"seconds\":%.1f,\"calls\":%" PRIu64 ",\"inside\":%" PRIu64
+           ",\"insidePercent\":%.1f,\"rescuersKilled\":%u,\"stuck\":%u,\"wrong\":%u,\"lost\":%u,\"checks\":%u",
+           mode, Bool(options_.rests), options_.seed, Bool(kRepair), Bool(fault_.empty()), kills_, seconds, calls,
+           inside_, inside, rescuers_killed_, stuck_, wrong_, lost_, checks_);
     if (!fault_.empty()) printf(",\"brokenAt\":%u", fault_kill_);
     printf(",\"gapMs\":%s,\"calmMs\":%s}\n", JsonTimes(gaps_us_).c_str(), JsonTimes(calm_us_).c_str());
     return fault_.empty() ? 0 : 1;
@@ -410,7 +418,8 @@ class Storm {
         if (uint32_t pid = instance_.locks().HolderOf(lock)) printf("  lock %u is held by pid %u\n", lock, pid);
       for (uint32_t id = 0; id < kWorkers; id++) {
         const char* doing = ledger_->workers[id].doing;
-        printf("  worker %u, pid %d, state %c, in %s\n", id, pids_[id], StateOf(pids_[id]), doing ? doing : "nothing yet");
+        printf("  worker %u, pid %d, state %c, in %s\n", id, pids_[id], StateOf(pids_[id]),
+               doing ? doing : "nothing yet");
       }
       printf("{\"mode\":\"%s\",\"seed\":%" PRIu64 ",\"repair\":%s,\"held\":false,\"kills\":%u,\"watchdog\":true}\n",
              kModes[static_cast<int>(options_.mode)], options_.seed, Bool(kRepair), kills_);

@@ -135,7 +135,8 @@ class StormWorker {
     Proof proof{};
     Status status = Fetch(kept(), own_names_[i].key, OwnKey(i), &proof);
     if (status != Status::kOk && status != Status::kNotFound) return Refused(status, kNeverFull);
-    if (proof.count != own.settled && proof.count != own.pending) Wrong("neither the old value nor the new one", status);
+    if (proof.count != own.settled && proof.count != own.pending)
+      Wrong("neither the old value nor the new one", status);
     own.settled = proof.count;
     own.pending = proof.count;
   }

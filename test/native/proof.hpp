@@ -24,7 +24,8 @@ inline uint64_t Stir(uint64_t x) {
 }
 
 inline uint64_t SealOf(const Proof& proof) {
-  return Stir(proof.count * 31 + Stir(uint64_t{proof.key} << 32 | proof.writer) + Stir(uint64_t{proof.flags} << 32 | proof.size));
+  return Stir(proof.count * 31 + Stir(uint64_t{proof.key} << 32 | proof.writer) +
+              Stir(uint64_t{proof.flags} << 32 | proof.size));
 }
 
 // REQUIRES: size >= sizeof(Proof).

@@ -27,7 +27,7 @@ inline std::atomic<uint64_t> test_clock_ms{1000};
 inline uint64_t TestMs() { return test_clock_ms.load(std::memory_order_relaxed); }
 
 inline uint64_t PidNamespace() {
-  struct stat file {};
+  struct stat file{};
   stat("/proc/self/ns/pid", &file);
   return file.st_ino;
 }
@@ -60,7 +60,8 @@ inline void CreateOrEnd(Instance& instance, const std::vector<CacheSpec>& caches
 
 inline Key KeyFor(const Cache& cache, const std::string& name) {
   Key key{};
-  Need(cache.KeyOf(reinterpret_cast<const uint8_t*>(name.data()), name.size(), &key) == Status::kOk, "a key does not fit");
+  Need(cache.KeyOf(reinterpret_cast<const uint8_t*>(name.data()), name.size(), &key) == Status::kOk,
+       "a key does not fit");
   return key;
 }
 

@@ -28,9 +28,7 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const)
   test(`${signal} lets the requests that run finish, and refuses new ones`, async (t) => {
     const { master, http, stats, finish } = await slow(t)
     const answers = [get({ socketPath: http }), get({ socketPath: http, path: '/begun' })]
-    await until('both run', async () =>
-      (await master.stats()).workers.some(({ status }) => status === 'busy'),
-    )
+    await until('both run', async () => (await master.stats()).workers.some(({ status }) => status === 'busy'))
     master.kill(signal)
     await master.line(/SIGINT\/SIGTERM received\.\.\.killing workers/)
     await assert.rejects(get({ socketPath: http }), /ENOENT|ECONNREFUSED/)

@@ -83,9 +83,7 @@ test('a backslash keeps a comma, and the last of a repeated key wins', () => {
 })
 
 test('any text is kept as a name when its commas are escaped', () => {
-  const name = fc
-    .string({ minLength: 1, maxLength: 40 })
-    .filter((one) => one === one.trim() && !/[\0\\]/.test(one))
+  const name = fc.string({ minLength: 1, maxLength: 40 }).filter((one) => one === one.trim() && !/[\0\\]/.test(one))
   fc.assert(
     fc.property(name, (name) => {
       const [cache] = parseOptions(['--cache2', `items=1,name=${name.replaceAll(',', '\\,')}`]).cache2
@@ -122,8 +120,7 @@ test('what is wrong is named, with the way out', () => {
     '-p 0': "-p: '0' is not a whole number from 1 to 1024",
     '--workers=-1': "--workers: '-1' is not a whole number from 1 to 1024",
     '--http-socket 8080': "--http-socket: '8080' is not an address: host:port, :port, a unix path or @name",
-    '--http-socket :70000':
-      "--http-socket: ':70000' is not an address: host:port, :port, a unix path or @name",
+    '--http-socket :70000': "--http-socket: ':70000' is not an address: host:port, :port, a unix path or @name",
     '--cache2 items=3': '--cache2: name is missing; write it like name=pages,items=10000',
     '--cache2 name=a': '--cache2: items is missing; write it like name=pages,items=10000',
     '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',

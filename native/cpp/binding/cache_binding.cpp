@@ -336,16 +336,13 @@ napi_value Counted(napi_env env, napi_callback_info info, bool down) {
   uint64_t expires_at, result = 0;
   if (status == Status::kForeign || !ExpiryArgument(call, &expires_at)) return nullptr;
   const uint64_t step = static_cast<uint64_t>(n);
-  if (status == Status::kOk)
-    status = call.cache().Add(call.caller(), key, down ? 0 - step : step, expires_at, &result);
+  if (status == Status::kOk) status = call.cache().Add(call.caller(), key, down ? 0 - step : step, expires_at, &result);
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
   call.bound->last = status;
   if (status != Status::kOk) return Null(env);
   napi_value value;
-  if (big)
-    napi_create_bigint_int64(env, static_cast<int64_t>(result), &value);
-  else
-    napi_create_int64(env, static_cast<int64_t>(result), &value);
+  if (big) napi_create_bigint_int64(env, static_cast<int64_t>(result), &value);
+  else napi_create_int64(env, static_cast<int64_t>(result), &value);
   return value;
 }
 
@@ -366,10 +363,8 @@ napi_value Counter(napi_env env, napi_callback_info info, bool big) {
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
   if (status != Status::kOk || !is_counter) return Null(env);
   napi_value value;
-  if (big)
-    napi_create_bigint_int64(env, static_cast<int64_t>(word), &value);
-  else
-    napi_create_int64(env, static_cast<int64_t>(word), &value);
+  if (big) napi_create_bigint_int64(env, static_cast<int64_t>(word), &value);
+  else napi_create_int64(env, static_cast<int64_t>(word), &value);
   return value;
 }
 
@@ -443,10 +438,21 @@ napi_value BindCache(napi_env env, napi_callback_info info) {
   const struct {
     const char* name;
     napi_callback call;
-  } functions[] = {{"getString", GetString}, {"read", ReadToSlab}, {"set", Set},   {"update", Update},
-                   {"del", Del},             {"exists", Exists},   {"inc", Inc},   {"dec", Dec},
-                   {"num", Num},             {"bigNum", BigNum},   {"ttl", Ttl},   {"clear", Clear},
-                   {"keys", Keys},           {"size", Size},       {"refusal", Refusal}};
+  } functions[] = {{"getString", GetString},
+                   {"read", ReadToSlab},
+                   {"set", Set},
+                   {"update", Update},
+                   {"del", Del},
+                   {"exists", Exists},
+                   {"inc", Inc},
+                   {"dec", Dec},
+                   {"num", Num},
+                   {"bigNum", BigNum},
+                   {"ttl", Ttl},
+                   {"clear", Clear},
+                   {"keys", Keys},
+                   {"size", Size},
+                   {"refusal", Refusal}};
   napi_value object;
   napi_create_object(env, &object);
   for (const auto& function : functions) {

@@ -16,7 +16,9 @@
 namespace uwshm {
 namespace {
 
-constexpr uint32_t kHousekeepingPatienceMs = 20;  // in the master's event loop
+// Housekeeping runs in the master's event loop: a few milliseconds at a time.
+constexpr uint32_t kHousekeepingPatienceMs = 20;
+constexpr uint64_t kSweptAtATime = 10000;
 
 struct Process {
   std::mutex mutex;
@@ -93,7 +95,8 @@ void Throw(Environment& home, Status status, const Trouble& trouble) {
       home.Throw("NO_MEMORY", {trouble.segment, std::to_string(trouble.expected), strerror(errno)});
       break;
     case Status::kTooLarge:
-      home.Throw("SEGMENT_TOO_LARGE", {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
+      home.Throw("SEGMENT_TOO_LARGE",
+                 {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
       break;
     case Status::kNoProcessSlot: home.Throw("TOO_MANY_PROCESSES", {std::to_string(trouble.expected)}); break;
     case Status::kBusy: home.Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs), "?"}); break;
@@ -115,7 +118,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   const LockEngine* engine = LockTable::EngineNamed(info[2].As<Napi::String>().Utf8Value().c_str());
   if (engine == nullptr) {
     std::string known;
-    for (auto each = LockTable::Engines(); *each; each++) known += (known.empty() ? "" : ", ") + std::string((*each)->name);
+    for (auto each = LockTable::Engines(); *each; each++)
+      known += (known.empty() ? "" : ", ") + std::string((*each)->name);
     return home.Throw("UNKNOWN_LOCK_ENGINE", {info[2].As<Napi::String>(), known}), Undefined(info);
   }
 
@@ -153,8 +157,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   InstanceId id;
   Draw(&id, sizeof id);
   auto* instance = new Instance;  // kept for good: a mapping is never taken down
-  Status status = instance->Create(id, info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Uint32Value(),
-                                   engine, caches, WhoAmI(0), &trouble);
+  Status status = instance->Create(id, info[0].As<Napi::Number>().Uint32Value(),
+                                   info[1].As<Napi::Number>().Uint32Value(), engine, caches, WhoAmI(0), &trouble);
   if (status != Status::kOk) return Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
   return Undefined(info);
@@ -225,7 +229,9 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   const CacheGeometry& geometry = cache->geometry();
   const CacheFigures figures = cache->Figures(ProcessInstance()->processes().threads_used());
   Napi::Object row = Napi::Object::New(info.Env());
-  auto put = [&](const char* name, uint64_t number) { row[name] = Napi::Number::New(info.Env(), static_cast<double>(number)); };
+  auto put = [&](const char* name, uint64_t number) {
+    row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
+  };
   row["name"] = cache->name();
   row["hash"] = "keyed";
   put("hashsize", geometry.hashsize);
@@ -253,7 +259,7 @@ Napi::Value Sweep(const Napi::CallbackInfo& info) {
   Caller caller = Home(info).caller;
   caller.patience_ms = kHousekeepingPatienceMs;
   uint64_t removed = 0;
-  for (auto& cache : ProcessInstance()->caches()) removed += cache->Sweep(caller);
+  for (auto& cache : ProcessInstance()->caches()) removed += cache->Sweep(caller, kSweptAtATime);
   return Napi::Number::New(info.Env(), static_cast<double>(removed));
 }
 
@@ -300,7 +306,9 @@ Napi::Value Workers(const Napi::CallbackInfo& info) {
   for (uint32_t id = 1; id <= instance->processes().geometry().workers; id++) {
     const WorkerRow& worker = instance->processes().worker(id);
     Napi::Object row = Napi::Object::New(info.Env());
-    auto put = [&](const char* name, uint64_t number) { row[name] = Napi::Number::New(info.Env(), static_cast<double>(number)); };
+    auto put = [&](const char* name, uint64_t number) {
+      row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
+    };
     put("id", id);
     put("pid", worker.pid.load());
     put("requests", worker.requests.load());
