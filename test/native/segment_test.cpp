@@ -132,14 +132,11 @@ TEST_F(SegmentTest, DescriptorsOfOtherThingsAreForeign) {
 
 TEST_F(SegmentTest, GeometryThatDoesNotFitIsForeign) {
   for (int field = 0; field < 6; field++)
-    for (uint64_t value : {uint64_t{0}, uint64_t{1}, uint64_t{5}, uint64_t{1} << 30, uint64_t{UINT32_MAX}, uint64_t{1} << 32, UINT64_MAX}) {
+    for (uint64_t value : {uint64_t{0}, uint64_t{1000}, uint64_t{1} << 30, uint64_t{UINT32_MAX}, uint64_t{1} << 32, UINT64_MAX}) {
+      if (field == 5 && value == 0) continue;  // a first lock further down is inside the table: no harm to memory
       const int fd = CopyOf(SegmentAt(kCache));
       Need(pwrite(fd, &value, 8, static_cast<off_t>(offsetof(SegmentHeader, geometry)) + 8 * field) == 8, "no damage");
-      SegmentHeader* header = SegmentAt(kCache).At<SegmentHeader>(0);
-      const bool same = header->geometry[field] == value;
-      // A first lock further down stays inside the table: it fits, and is not ours to doubt.
-      const bool fits = same || (field == 5 && value < 1);
-      EXPECT_EQ(AttachWith(kCache, fd), fits ? Status::kOk : Status::kForeign) << "field " << field << " = " << value;
+      EXPECT_EQ(AttachWith(kCache, fd), Status::kForeign) << "field " << field << " = " << value;
     }
   for (int field = 0; field < 3; field++) {
     const int fd = CopyOf(SegmentAt(kRoot));
