@@ -18,7 +18,7 @@
     ],
     'cflags!': ['-O3'],
     'cflags_cc!': ['-O3', '-std=gnu++17', '-std=gnu++20'],
-    'cflags': ['-O2', '-Wall', '-Wextra', '-fvisibility=hidden', '-fstack-protector-strong', '-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=2', '-pthread'],
+    'cflags': ['-O2', '-Wall', '-Wextra', '-fvisibility=hidden', '-fno-plt', '-fstack-protector-strong', '-U_FORTIFY_SOURCE', '-D_FORTIFY_SOURCE=2', '-pthread'],
     'cflags_cc': ['-std=c++17', '-fvisibility-inlines-hidden'],
     'ldflags': ['-pthread', '-Wl,-z,nodelete', '-Wl,-z,relro,-z,now'],
     'libraries': ['-lrt'],

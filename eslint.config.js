@@ -6,7 +6,7 @@ import { parser, plugin } from 'typescript-eslint'
 export default [
   { ignores: ['**/node_modules/', 'dist/', 'build/'] },
   {
-    files: ['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts', 'examples/**/*.ts'],
+    files: ['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts', 'examples/**/*.ts', 'docs/**/*.ts'],
     languageOptions: { parser, parserOptions: { project: 'tsconfig.check.json' } },
     plugins: { '@typescript-eslint': plugin },
     rules: {

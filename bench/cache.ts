@@ -7,7 +7,7 @@
 
 import { writeFileSync } from 'node:fs'
 import { create, uwsgi } from '../dist/index.js'
-import { makeKeys, sizes } from './loops.ts'
+import { inOrder, makeKeys, sizes } from './loops.ts'
 import { type Measured, median, page } from './page.ts'
 import { startNode, startUwsgi, uwsgiVersion } from './rivals.ts'
 
@@ -30,9 +30,7 @@ const plan: { ours: string; uwsgi: string; map: string; sizes: number[] }[] = [
 
 const version = uwsgiVersion()
 if (version === null) {
-  console.error(
-    'the benchmark compares with real uWSGI; on Debian: apt-get install uwsgi-core uwsgi-plugin-python3',
-  )
+  console.error('the benchmark compares with real uWSGI; on Debian: apt-get install uwsgi-core uwsgi-plugin-python3')
   process.exit(1)
 }
 
@@ -82,11 +80,14 @@ await peer.stop()
 writeFileSync('docs/benchmarks.md', page(measured, { rounds, duration, uwsgi: version }))
 console.log('written to docs/benchmarks.md')
 
-/** Both sides hold the same 4096 items of every size; the absent keys stay absent. */
+/** Both sides hold the same 4096 items of every size, and as many counters; the absent keys stay absent. */
 async function fill() {
+  const keys = inOrder(makeKeys())
   for (const size of sizes) {
     const cache = uwsgi.cache(`v${size}`)
-    for (const key of makeKeys()) cache.update(key, Buffer.alloc(size, 'x'))
-    for (const processes of [1, 2] as const) await peer.time('update', size, processes, 50)
+    for (const key of keys) cache.update(key, Buffer.alloc(size, 'x'))
+    for (const processes of [1, 2] as const) await peer.time('fill', size, processes, 0)
   }
+  for (const key of keys) uwsgi.cache('counters').inc(key)
+  for (const processes of [1, 2] as const) await peer.time('fill_counters', 8, processes, 0)
 }

@@ -13,6 +13,16 @@ absent = [key.replace('key', 'not') for key in keys]
 values = {size: b'x' * size for size in (32, 100, 1024, 16384)}
 
 
+def fill(cache, size):
+    for key in sorted(keys):
+        uwsgi.cache_update(key, values[size], 0, cache)
+
+
+def fill_counters(cache, size):
+    for key in sorted(keys):
+        uwsgi.cache_inc(key, 1, 0, 'counters')
+
+
 def get(cache, size):
     for key in keys:
         uwsgi.cache_get(key, cache)

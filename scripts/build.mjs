@@ -74,9 +74,7 @@ function headers() {
   const version = join(prefix, 'include/node/node_version.h')
   if (!existsSync(version)) return []
   const [major] = process.versions.node.split('.')
-  return readFileSync(version, 'utf8').includes(`#define NODE_MAJOR_VERSION ${major}\n`)
-    ? [`--nodedir=${prefix}`]
-    : []
+  return readFileSync(version, 'utf8').includes(`#define NODE_MAJOR_VERSION ${major}\n`) ? [`--nodedir=${prefix}`] : []
 }
 
 function run(program, args) {

@@ -22,9 +22,7 @@ function installed() {
 function refuseWithoutToolchain() {
   const missing = ['g++', 'make', 'python3'].filter((program) => spawnSync(program, ['--version']).error)
   if (missing.length === 0) return
-  console.error(
-    `uwshm: building the addon needs ${missing.join(', ')}; on Debian: apt-get install g++ make python3`,
-  )
+  console.error(`uwshm: building the addon needs ${missing.join(', ')}; on Debian: apt-get install g++ make python3`)
   process.exit(1)
 }
 

@@ -3,7 +3,8 @@
 // files whose path contains it. With CI=true a skip is a failure: there, everything
 // that tests need is installed.
 //
-// UWSHM_TEST_NODE names another Node to run the same tests with the same binary.
+// UWSHM_TEST_NODE names another Node to run the same tests with the same binary; the
+// engine's own are left out then, for they know no Node.
 
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -19,6 +20,7 @@ setup()
 const files = readdirSync('test', { recursive: true })
   .filter((name) => name.endsWith('.test.ts') && !name.includes('node_modules'))
   .map((name) => join('test', name))
+  .filter((path) => node === process.execPath || !path.startsWith('test/native/'))
   .filter((path) => subjects.length === 0 || subjects.some((subject) => path.includes(subject)))
   .sort()
 

@@ -19,8 +19,7 @@ const longestPath = 107
 export function readAddress(text: string): Address | null {
   if (text.startsWith('@') || text.startsWith('\0')) return unix(`\0${text.slice(1)}`)
   const colon = text.lastIndexOf(':')
-  if (colon < 0 || text.startsWith('/') || text.startsWith('./'))
-    return /^\d*$/.test(text) ? null : unix(text)
+  if (colon < 0 || text.startsWith('/') || text.startsWith('./')) return /^\d*$/.test(text) ? null : unix(text)
 
   const port = text.slice(colon + 1)
   const host = text.slice(0, colon).replace(/^\[(.*)\]$/, '$1')

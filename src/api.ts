@@ -2,7 +2,7 @@
 // camel-cased, with uWSGI's argument order. A cache left out, or '', is the
 // first one. docs/differences.md lists where results differ from uWSGI's.
 
-import { Cache, type Bytes, type CacheHandleOptions, type Counting } from './cache/cache.ts'
+import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cache/cache.ts'
 import { UwsgiError } from './errors.ts'
 import { join } from './instance.ts'
 import { native } from './native.ts'

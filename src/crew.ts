@@ -88,8 +88,7 @@ export class Crew {
 
   private killTheSlow(): void {
     for (const { id, child } of this.posts)
-      if (child !== null)
-        log(`worker ${id} (pid: ${child.pid}) is taking too much time to die...NO MERCY !!!`)
+      if (child !== null) log(`worker ${id} (pid: ${child.pid}) is taking too much time to die...NO MERCY !!!`)
     this.signal('SIGKILL')
   }
 
@@ -145,8 +144,7 @@ export class Crew {
     const why = failure?.why ?? `worker ${post.id} ended before it served`
     // A signal came from outside; only what the application did itself speaks against it.
     const isOwnFault = status !== null
-    const isHopeless =
-      !this.posts.some(({ hasServed }) => hasServed) || (failure?.hopeless && !post.hasServed)
+    const isHopeless = !this.posts.some(({ hasServed }) => hasServed) || (failure?.hopeless && !post.hasServed)
     if (isOwnFault && isHopeless) this.orders.onHopeless(why)
     else this.failed(post, why)
   }

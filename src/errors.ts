@@ -21,8 +21,7 @@ const messages = {
     '%s is TypeScript and this Node cannot run it; npm install tsx beside it, use Node 22.18 or later, or compile it',
   ADDRESS_TAKEN: 'cannot listen on %s: another program does; end it or choose another address',
   ADDRESS_BAD: 'cannot listen on %s: %s; choose another address',
-  NOT_ATTACHED:
-    'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
+  NOT_ATTACHED: 'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
   ALREADY_ATTACHED: 'this process is already attached to a uwshm instance; one process has one',
   SEGMENT_FOREIGN: 'the %s segment is not one of ours (%s); start the master again',
   SEGMENT_LAYOUT:

@@ -10,11 +10,7 @@ export function fetchListener(handler: FetchHandler): RequestListener {
   return (incoming, outgoing) => void answer(handler, incoming, outgoing)
 }
 
-async function answer(
-  handler: FetchHandler,
-  incoming: IncomingMessage,
-  outgoing: ServerResponse,
-): Promise<void> {
+async function answer(handler: FetchHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
   let request: Request
   try {
     request = requestOf(incoming, outgoing)

@@ -67,10 +67,7 @@ function keyRow(name: string, field: Field<unknown>): string[] {
 }
 
 function spelling(name: string, field: Field<unknown>): string[] {
-  const all = [
-    ...(field.short ? [`-${field.short}`] : []),
-    ...[name, ...field.aliases].map((one) => `--${one}`),
-  ]
+  const all = [...(field.short ? [`-${field.short}`] : []), ...[name, ...field.aliases].map((one) => `--${one}`)]
   return field.syntax ? [...all.slice(0, -1), `${all.at(-1)} ${field.syntax}`] : all
 }
 

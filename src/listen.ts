@@ -18,8 +18,7 @@ export interface Listener {
 const files = new WeakMap<Listener, string>()
 
 export function listenAt(wish: Address, backlog: number): Listener {
-  const address =
-    wish.kind === 'unix' && !isAbstract(wish.path) ? { ...wish, path: resolve(wish.path) } : wish
+  const address = wish.kind === 'unix' && !isAbstract(wish.path) ? { ...wish, path: resolve(wish.path) } : wish
   const fd = bind(address, backlog)
   const bound = native.boundAddress(fd)
   if (address.kind === 'tcp') address.port = bound[1] as number

@@ -39,13 +39,7 @@ class Master {
   private stoppedAt: number | null = null
   private complaint = ''
 
-  constructor(
-    command: string[],
-    app: string,
-    options: Options,
-    sockets: Listener[],
-    stats: Listener | undefined,
-  ) {
+  constructor(command: string[], app: string, options: Options, sockets: Listener[], stats: Listener | undefined) {
     const { id, fds } = native.instance()
     this.sockets = sockets
     this.stats = stats

@@ -17,17 +17,17 @@ export const cache2 = keyval(
   'a cache shared by all processes',
   {
     name: text('name used by the API', { longest: 127 }),
-    items: count('capacity, in items', { aliases: ['max_items', 'maxitems'], max: 2 ** 32 - 2 ** 20 }),
-    blocksize: bytes('bytes of one block: the longest value', { fallback: 65536 }),
+    items: count('capacity, in items', { aliases: ['max_items', 'maxitems'], max: 2 ** 30 - 2 ** 18 }),
+    blocksize: bytes('bytes of one block: the longest value', { fallback: 65536, max: 2 ** 30 }),
     keysize: bytes('bytes of the longest key', { fallback: 2048, max: 65535, aliases: ['key_size'] }),
     hashsize: count('buckets', {
-      max: 2 ** 31,
+      max: 2 ** 30,
       aliases: ['hash_size'],
       fallback: 0,
       fallbackText: 'the power of two at or above items, at least 1024',
     }),
     blocks: count('number of blocks; must be equal to items', {
-      max: 2 ** 32 - 2 ** 20,
+      max: 2 ** 30 - 2 ** 18,
       fallback: 0,
       fallbackText: 'items',
     }),
@@ -44,12 +44,7 @@ export const cache2 = keyval(
       cache.hashsize ??= Math.max(1024, 2 ** Math.ceil(Math.log2(cache.items)))
       cache.blocks ??= cache.items
       if (cache.blocks !== cache.items)
-        throw new UwsgiError(
-          'OPTION_VALUE',
-          `${where}: blocks`,
-          cache.blocks,
-          `equal to items (${cache.items})`,
-        )
+        throw new UwsgiError('OPTION_VALUE', `${where}: blocks`, cache.blocks, `equal to items (${cache.items})`)
     },
   },
 )
@@ -82,11 +77,7 @@ export const table = {
 
 type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
-type Value<F> = F extends { isList: true; read(...args: never): infer T }
-  ? T[]
-  : F extends Field<infer T>
-    ? T
-    : never
+type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
 type Absent = 'stats' | 'chdir'
 
@@ -154,11 +145,9 @@ function readArgv(argv: readonly string[]) {
   const appArguments: string[] = []
   let app: string | undefined
   let isAfterDashes = false
-  for (const token of parseArgs({ args: [...argv], options: forNode(), strict: false, tokens: true })
-    .tokens) {
+  for (const token of parseArgs({ args: [...argv], options: forNode(), strict: false, tokens: true }).tokens) {
     if (token.kind === 'option-terminator') isAfterDashes = true
-    else if (token.kind === 'option')
-      settings.push(setting(token.name, token.rawName, token.value, token.inlineValue))
+    else if (token.kind === 'option') settings.push(setting(token.name, token.rawName, token.value, token.inlineValue))
     else if (isAfterDashes) appArguments.push(token.value)
     else if (app === undefined) app = token.value
     else throw new UwsgiError('APP_TWICE', app, token.value)
@@ -177,17 +166,11 @@ function forNode() {
   return options
 }
 
-function setting(
-  key: string,
-  where: string,
-  value: string | undefined,
-  isInline: boolean | undefined,
-): Setting {
+function setting(key: string, where: string, value: string | undefined, isInline: boolean | undefined): Setting {
   const field = fields[known(key, where)]!
   // `--stats --processes 2`: the next option is no value of this one.
   const isForgotten = value === undefined || (!isInline && value.startsWith('-') && !field.takesDashes)
-  if (isForgotten && !field.isFlag)
-    throw new UwsgiError('OPTION_NEEDS_VALUE', where, `${where} ${field.syntax}`)
+  if (isForgotten && !field.isFlag) throw new UwsgiError('OPTION_NEEDS_VALUE', where, `${where} ${field.syntax}`)
   return { key, value: value ?? '', where }
 }
 
@@ -197,11 +180,7 @@ function known(key: string, where: string): string {
   if (later.has(key)) throw new UwsgiError('OPTION_LATER', where)
   const written = [...names.keys()].filter((known) => known === known.toLowerCase())
   const meant = where.startsWith('-') && !where.startsWith('--') ? null : nearest(key, written)
-  throw new UwsgiError(
-    'OPTION_UNKNOWN',
-    where,
-    meant ? `did you mean --${meant}?` : '`uwshm --help` lists them',
-  )
+  throw new UwsgiError('OPTION_UNKNOWN', where, meant ? `did you mean --${meant}?` : '`uwshm --help` lists them')
 }
 
 export function applySettings(settings: readonly Setting[]): Omit<Options, 'app' | 'appArguments'> {
@@ -222,14 +201,8 @@ function settle<O extends Omit<Options, 'app' | 'appArguments'>>(options: O): O 
   const { processes, cache2: caches } = options
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
-    throw new UwsgiError(
-      'OPTION_VALUE',
-      '--max-processes',
-      options.maxProcesses,
-      `above the ${processes} workers`,
-    )
-  if (!options.master)
-    throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
+    throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
   const seen = new Set<string>()
   for (const { name } of caches) {
     if (seen.has(name)) throw new UwsgiError('CACHE_TWICE', name)

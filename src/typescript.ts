@@ -10,8 +10,7 @@ export const nodeReadsTypescript = 'typescript' in process.features && Boolean(p
 export function typescriptArguments(app: string, nodeArguments: readonly string[]): string[] {
   if (nodeReadsTypescript || !/\.[cm]?ts$/.test(app)) return []
   // Whoever names a loader knows what it is for.
-  if (nodeArguments.some((one) => /^(--import|--loader|--experimental-loader|--require|-r)\b/.test(one)))
-    return []
+  if (nodeArguments.some((one) => /^(--import|--loader|--experimental-loader|--require|-r)\b/.test(one))) return []
   try {
     return ['--import', pathToFileURL(createRequire(app).resolve('tsx')).href]
   } catch {

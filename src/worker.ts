@@ -47,9 +47,7 @@ async function serve(): Promise<void> {
   if (servers.size > 0) return
   if (listener === null) return awaitListen()
   if (handover.listeners.length === 0)
-    fail(
-      `${handover.app} exports an application, but there is no address to serve it at; add --http-socket :8080`,
-    )
+    fail(`${handover.app} exports an application, but there is no address to serve it at; add --http-socket :8080`)
   for (const { address } of handover.listeners)
     createServer(listener).listen(address.kind === 'tcp' ? address : { path: address.path })
 }
@@ -59,8 +57,7 @@ function awaitListen(): void {
   const sentence = `${handover.app} exports no application as its default and calls no listen()`
   const reminder = setTimeout(() => log(`worker ${handover.worker}: ${sentence} so far`), 5000).unref()
   process.once('beforeExit', () => {
-    if (servers.size === 0)
-      fail(`${sentence}; export a (req, res) listener or a Request => Response function`)
+    if (servers.size === 0) fail(`${sentence}; export a (req, res) listener or a Request => Response function`)
     clearTimeout(reminder)
   })
 }

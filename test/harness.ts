@@ -64,9 +64,7 @@ export function get({ agent, body, ...where }: Where): Promise<Answer> {
         text += part
       })
       incoming.on('error', reject)
-      incoming.on('end', () =>
-        resolve({ status: incoming.statusCode!, headers: incoming.headers, body: text }),
-      )
+      incoming.on('end', () => resolve({ status: incoming.statusCode!, headers: incoming.headers, body: text }))
     })
     outgoing.setTimeout(20_000, () => outgoing.destroy(new Error('no answer within 20 seconds')))
     outgoing.on('error', reject).end(body)
@@ -135,8 +133,7 @@ export class Master {
 
   /** Waits for a line of the log. */
   line(pattern: RegExp): Promise<RegExpMatchArray> {
-    const found = () =>
-      this.log.match(pattern) ?? (this.hasEnded ? assert.fail(`it ended:\n${this.log}`) : null)
+    const found = () => this.log.match(pattern) ?? (this.hasEnded ? assert.fail(`it ended:\n${this.log}`) : null)
     return until(`${pattern}\n${this.log}`, found)
   }
 
@@ -189,11 +186,7 @@ export class Master {
 }
 
 /** A master that is killed, with its workers, at the end of the test. */
-export function run(
-  t: TestContext,
-  args: string[],
-  options?: { cwd?: string; env?: Record<string, string> },
-): Master {
+export function run(t: TestContext, args: string[], options?: { cwd?: string; env?: Record<string, string> }): Master {
   const master = new Master(args, options)
   t.after(async () => {
     master.killAll()

@@ -63,7 +63,7 @@ void Cache::Lay(const CachePlaces& at) {
   name_.assign(header->name, strnlen(header->name, sizeof header->name));
   slots_ = static_cast<uint32_t>(geometry_.slots());
   stripe_mask_ = geometry_.stripes() - 1;
-  key_stride_ = at.key_stride;
+  long_key_stride_ = at.long_key_stride;
   block_stride_ = at.block_stride;
   pool_ = segment_.At<Pool>(at.pool);
   stripes_ = segment_.At<Stripe>(at.stripes);
@@ -71,13 +71,14 @@ void Cache::Lay(const CachePlaces& at) {
   buckets_ = segment_.At<std::atomic<uint32_t>>(at.buckets);
   items_ = segment_.At<Item>(at.items);
   keys_ = segment_.base() + at.keys;
+  long_keys_ = segment_.base() + at.long_keys;
   blocks_ = segment_.base() + at.blocks;
 }
 
 Status Cache::KeyOf(const uint8_t* bytes, size_t size, Key* key) const {
   if (size == 0) return Status::kKeyEmpty;
   if (size > geometry_.keysize) return Status::kKeyTooLong;
-  const uint64_t hash = SipHash13(seed_, bytes, size);
+  const uint64_t hash = HashOf(seed_, bytes, size);
   key->bytes = bytes;
   key->size = static_cast<uint32_t>(size);
   key->hash = static_cast<uint32_t>(hash >> 32);
@@ -93,6 +94,10 @@ bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
     if (!ValidSlot(slot) || steps > slots_) return false;
     // A torn chain may be a circle: look up from the page now and then.
     if ((steps & 63) == 63 && stripes_[key.stripe].sequence.load(std::memory_order_acquire) != sequence) return false;
+    // Reads want the value next, and an update's next write goes there: it may
+    // come while the key is compared.
+    __builtin_prefetch(ValueOf(slot));
+    __builtin_prefetch(ValueOf(slot) + 64);
     const Item& item = At(slot);
     if (item.hash.load(std::memory_order_relaxed) == key.hash &&
         item.key_size.load(std::memory_order_relaxed) == key.size &&

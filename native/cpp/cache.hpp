@@ -59,6 +59,14 @@ class Cache final : public Repairable {
   // kOk, kKeyEmpty or kKeyTooLong; only then may the key be used.
   Status KeyOf(const uint8_t* bytes, size_t size, Key* key) const;
 
+  // The key's item will be written soon: the memory may start coming.
+  void Expect(const Key& key) const {
+    const Slot first = buckets_[key.bucket].load(std::memory_order_relaxed);
+    if (ValidSlot(first)) __builtin_prefetch(&items_[first]);
+    __builtin_prefetch(&stripes_[key.stripe]);
+    locks_->Expect(StripeLock(key.stripe));
+  }
+
   enum Count { kCounted, kUncounted };  // whether hits and misses are told
 
   // Calls take(bytes, found) with the item's value, and perhaps again: only the
@@ -87,8 +95,8 @@ class Cache final : public Repairable {
   // Stripe by stripe: what others store behind its back survives.
   Status Clear(const Caller& caller, uint64_t* removed);
   Status Keys(const Caller& caller, std::vector<std::string>* keys);
-  // Removes what has expired; a busy stripe is left for the next time.
-  uint64_t Sweep(const Caller& caller);
+  // Removes what has expired, about `most` items at a time; a busy stripe is left for the next time.
+  uint64_t Sweep(const Caller& caller, uint64_t most = UINT64_MAX);
 
   CacheFigures Figures(uint32_t threads_used) const;
   uint32_t HolderPid() const;
@@ -122,7 +130,8 @@ class Cache final : public Repairable {
   Item& At(Slot slot) const { return items_[slot]; }
   uint8_t* ValueOf(Slot slot) const { return blocks_ + slot * block_stride_; }
   uint8_t* KeyBytesOf(Slot slot, uint32_t size) const {
-    return size <= kInlineKey ? items_[slot].key : keys_ + slot * key_stride_;
+    if (size <= kInlineKey) return items_[slot].key;
+    return size <= kMiddleKey ? keys_ + uint64_t{slot} * kMiddleKey : long_keys_ + slot * long_key_stride_;
   }
   uint32_t StripeLock(uint32_t stripe) const { return geometry_.first_lock + stripe; }
   uint32_t PoolLock() const { return geometry_.first_lock + geometry_.stripes(); }
@@ -167,13 +176,14 @@ class Cache final : public Repairable {
   std::string name_;
   uint32_t slots_ = 0;
   uint32_t stripe_mask_ = 0;
-  uint64_t key_stride_ = 0, block_stride_ = 0;
+  uint64_t long_key_stride_ = 0, block_stride_ = 0;
   Pool* pool_ = nullptr;
   Stripe* stripes_ = nullptr;
   Cell* cells_ = nullptr;
   std::atomic<uint32_t>* buckets_ = nullptr;
   Item* items_ = nullptr;
   uint8_t* keys_ = nullptr;
+  uint8_t* long_keys_ = nullptr;
   uint8_t* blocks_ = nullptr;
 };
 

@@ -73,8 +73,7 @@ void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
   Cell& cell = cells_[dead_thread];
   if (cell.intent.armed.load(std::memory_order_acquire) != lock + 1) return;
   std::atomic<uint32_t>* link = LinkAt(cell.intent.link.load(std::memory_order_relaxed));
-  if (link != nullptr &&
-      link->load(std::memory_order_relaxed) == cell.intent.desired.load(std::memory_order_relaxed)) {
+  if (link != nullptr && link->load(std::memory_order_relaxed) == cell.intent.desired.load(std::memory_order_relaxed)) {
     Finish(cell, lock);
   } else {
     cell.intent.armed.store(0, std::memory_order_release);

@@ -11,9 +11,12 @@
 //   buckets_at ───┼──────────────────────────────────────────────────────┤
 //     buckets     │ u32 × hashsize     first item of each chain          │
 //   items_at ─────┼──────────────────────────────────────────────────────┤
-//     Item ×      │ (max_items + threads + 1);  slot 0 is ∅        128 B │
+//     Item ×      │ (max_items + threads + 1);  slot 0 is ∅         64 B │
 //   keys_at ──────┼──────────────────────────────────────────────────────┤
-//     long keys   │ keysize × slots; keys up to 80 B stand in the item   │
+//     keys        │ 64 B × slots, for keys over 16 B: shorter ones stand │
+//                 │ in the item                                          │
+//   long_keys_at ─┼──────────────────────────────────────────────────────┤
+//     long keys   │ keysize × slots, for keys over 64 B                  │
 //   blocks_at ────┼──────────────────────────────────────────────────────┤
 //     blocks      │ blocksize × slots                                    │
 //   ──────────────┴──────────────────────────────────────────────────────┘
@@ -114,7 +117,10 @@ struct Cell {
 };
 static_assert(sizeof(Cell) == 128);
 
-constexpr uint32_t kInlineKey = 80;
+// A key stands in one of three places, by its length: so that a short one shares
+// the item's cache line, and nobody pays for the longest.
+constexpr uint32_t kInlineKey = 16;
+constexpr uint32_t kMiddleKey = 64;
 
 enum ItemFlags : uint32_t {
   kAscii = 1,  // every byte < 128: may be decoded as Latin-1, four times as fast
@@ -122,8 +128,8 @@ enum ItemFlags : uint32_t {
 };
 
 struct Item {
-  std::atomic<uint32_t> chain_next;  // the free list when free
-  std::atomic<uint32_t> hash;        // high half of the key's hash; the low half chose the bucket
+  alignas(64) std::atomic<uint32_t> chain_next;  // the free list when free
+  std::atomic<uint32_t> hash;                    // high half of the key's hash; the low half chose the bucket
   std::atomic<uint32_t> key_size;
   std::atomic<uint32_t> flags;
   std::atomic<uint32_t> value_size;
@@ -134,7 +140,7 @@ struct Item {
   uint32_t newer, older;              // eviction: recency list
   uint8_t key[kInlineKey];
 };
-static_assert(sizeof(Item) == 128);
+static_assert(sizeof(Item) == 64);
 
 // What a cache is made of; everything else follows from these.
 struct CacheGeometry {
@@ -151,29 +157,32 @@ struct CacheGeometry {
 };
 
 struct CachePlaces {
-  uint64_t pool, stripes, cells, buckets, items, keys, blocks, size;
-  uint64_t key_stride, block_stride;
+  uint64_t pool, stripes, cells, buckets, items, keys, long_keys, blocks, size;
+  uint64_t long_key_stride, block_stride;
 
   static CachePlaces Of(const CacheGeometry& geometry) {
     CachePlaces at;
     auto page = [](uint64_t offset) { return (offset + 4095) & ~uint64_t{4095}; };
     const uint64_t slots = geometry.slots() + 1;
-    at.key_stride = geometry.keysize > kInlineKey ? (uint64_t{geometry.keysize} + 7) & ~uint64_t{7} : 0;
-    at.block_stride = (uint64_t{geometry.blocksize} + 7) & ~uint64_t{7};
+    at.long_key_stride = geometry.keysize > kMiddleKey ? (uint64_t{geometry.keysize} + 63) & ~uint64_t{63} : 0;
+    // Whole cache lines, except for the very small: a value of 100 B then lies in two, not three.
+    const uint64_t grain = geometry.blocksize < 64 ? 8 : 64;
+    at.block_stride = (uint64_t{geometry.blocksize} + grain - 1) & ~(grain - 1);
     at.pool = sizeof(SegmentHeader) + sizeof(CacheHeader);
     at.stripes = at.pool + sizeof(Pool);
     at.cells = at.stripes + geometry.stripes() * sizeof(Stripe);
     at.buckets = page(at.cells + uint64_t{geometry.threads} * sizeof(Cell));
     at.items = page(at.buckets + uint64_t{geometry.hashsize} * sizeof(uint32_t));
     at.keys = page(at.items + slots * sizeof(Item));
-    at.blocks = page(at.keys + slots * at.key_stride);
+    at.long_keys = page(at.keys + (geometry.keysize > kInlineKey ? slots * kMiddleKey : 0));
+    at.blocks = page(at.long_keys + slots * at.long_key_stride);
     at.size = page(at.blocks + slots * at.block_stride);
     return at;
   }
 };
 
 constexpr uint64_t kCacheLayout =
-    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
-                     sizeof(Item), kInlineKey});
+    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
+                     sizeof(Intent), sizeof(Item), kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

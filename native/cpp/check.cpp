@@ -104,7 +104,8 @@ class CacheCheck {
 
   std::string LookAtCell(uint32_t thread) {
     const Cell& cell = c_.cells_[thread];
-    if (uint32_t armed = Word(cell.intent.armed)) return Text("I6: thread %u has an intent for lock %u", thread, armed - 1);
+    if (uint32_t armed = Word(cell.intent.armed))
+      return Text("I6: thread %u has an intent for lock %u", thread, armed - 1);
     if (Slot reserved = Word(cell.reserved)) {
       reserved_++;
       std::string fault = Seen(reserved, "a reservation");

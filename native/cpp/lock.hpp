@@ -29,7 +29,7 @@ namespace uwshm {
 
 // Who calls: one per thread that uses the engine.
 struct Caller {
-  uint32_t thread;       // thread slot (process_table.hpp)
+  uint32_t thread;  // thread slot (process_table.hpp)
   uint32_t pid;
   uint64_t (*now)();     // boot-time milliseconds; the engine reads no clock
   uint32_t patience_ms;  // how long to wait for an owner that does not go on
@@ -79,6 +79,8 @@ class LockTable {
 
   Segment& segment() { return segment_; }
   uint32_t count() const { return count_; }
+
+  void Expect(uint32_t lock) const { __builtin_prefetch(&records_[lock], 1); }
 
   // The pid that holds `lock`, or 0.
   uint32_t HolderOf(uint32_t lock) const {

@@ -141,10 +141,8 @@ uint32_t ProcessTable::Reclaim(Finish finish) {
     bool finished = true;
     for (uint32_t thread = 0; thread < threads_used(); thread++) {
       if (threads_[thread].process.load(std::memory_order_relaxed) != slot + 1) continue;
-      if (finish(thread))
-        threads_[thread].process.store(0, std::memory_order_release);
-      else
-        finished = false;
+      if (finish(thread)) threads_[thread].process.store(0, std::memory_order_release);
+      else finished = false;
     }
     if (finished) process.claimed.store(0, std::memory_order_release), freed++;
     pthread_mutex_unlock(&process.life);

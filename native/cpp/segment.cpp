@@ -47,8 +47,8 @@ Status Segment::Attach(int fd, SegmentSpec* spec) {
 
   SegmentHeader header;
   if (pread(fd, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header)) return Status::kForeign;
-  if (header.magic != kMagic || header.kind != spec->kind || header.ordinal != spec->ordinal ||
-      header.size != size || !(header.instance == spec->instance))
+  if (header.magic != kMagic || header.kind != spec->kind || header.ordinal != spec->ordinal || header.size != size ||
+      !(header.instance == spec->instance))
     return Status::kForeign;
   const uint64_t expected = spec->layout;
   spec->layout = header.layout;

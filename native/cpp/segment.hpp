@@ -29,9 +29,9 @@ struct InstanceId {
 
 struct SegmentHeader {
   uint64_t magic;
-  uint64_t layout;       // computed from the structs' sizes: see LayoutNumber
-  InstanceId instance;   // drawn at start; equal in all segments of one master
-  uint64_t size;         // bytes
+  uint64_t layout;      // computed from the structs' sizes: see LayoutNumber
+  InstanceId instance;  // drawn at start; equal in all segments of one master
+  uint64_t size;        // bytes
   SegmentKind kind;
   uint32_t ordinal;      // the n-th of its kind
   uint64_t geometry[9];  // meaning depends on the kind

@@ -8,7 +8,7 @@
 
 import { markAsUntransferable } from 'node:worker_threads'
 import { UwsgiError } from '../errors.ts'
-import { native, type BoundCache, type Refusal } from '../native.ts'
+import { type BoundCache, native, type Refusal } from '../native.ts'
 
 /** Text (stored as UTF-8) or bytes. */
 export type Bytes = string | Uint8Array
@@ -18,8 +18,8 @@ export interface CacheHandleOptions {
   strict?: boolean
 }
 
-const SLAB = 8192
-const OWN = 2048 // values above get memory of their own
+const SLAB = 16384
+const OWN = 4096 // values above get memory of their own
 
 // The class that Buffer's own methods construct: a Buffer over given memory, without the checks of Buffer.from.
 const FastBuffer = (Buffer as unknown as Record<symbol, new (m: ArrayBuffer, at: number, size: number) => Buffer>)[
@@ -30,7 +30,8 @@ let slab = new ArrayBuffer(0)
 let position = 0
 
 function newSlab(): void {
-  slab = new ArrayBuffer(SLAB)
+  // Not zeroed, unlike a new ArrayBuffer: every byte that a view shows is written first.
+  slab = Buffer.allocUnsafeSlow(SLAB).buffer
   position = 0
   markAsUntransferable(slab) // a transfer would pull the ground away from every other view
   native.slab(slab, 0)
@@ -99,8 +100,10 @@ export class Cache {
     if (strict) {
       this.set = (key, value, seconds) => bound.set(key, value, seconds) || this.#refuse()
       this.update = (key, value, seconds) => bound.update(key, value, seconds) || this.#refuse()
-      this.inc = ((key: Bytes, n?: number, seconds?: number) => bound.inc(key, n, seconds) ?? this.#refuse()) as Counting
-      this.dec = ((key: Bytes, n?: number, seconds?: number) => bound.dec(key, n, seconds) ?? this.#refuse()) as Counting
+      this.inc = ((key: Bytes, n?: number, seconds?: number) =>
+        bound.inc(key, n, seconds) ?? this.#refuse()) as Counting
+      this.dec = ((key: Bytes, n?: number, seconds?: number) =>
+        bound.dec(key, n, seconds) ?? this.#refuse()) as Counting
     } else {
       this.set = bound.set
       this.update = bound.update
@@ -144,7 +147,7 @@ export class Cache {
       return this.get(key)
     }
     const own = Buffer.allocUnsafeSlow(needed)
-    native.slab(own.buffer as ArrayBuffer, 0)
+    native.slab(own.buffer, 0)
     const size = this.#native.read(key)
     native.slab(slab, position)
     if (size === -1) return null

@@ -4,7 +4,7 @@
 
 import { strict as assert } from 'node:assert'
 import { spawnSync } from 'node:child_process'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { test } from 'node:test'
 
@@ -19,7 +19,7 @@ test('the engine passes its own tests without Node', { timeout: 5 * minutes }, (
   t.diagnostic(output.trim().split('\n').at(-1) ?? '')
 })
 
-for (const source of readdirSync(`${folder}/../crash`).filter((name) => name.endsWith('.cpp'))) {
+for (const source of crashes()) {
   const name = source.replace('.cpp', '')
 
   test(`the engine survives test/crash/${source}`, { timeout: 5 * minutes }, (t) => {
@@ -30,9 +30,13 @@ for (const source of readdirSync(`${folder}/../crash`).filter((name) => name.end
   })
 }
 
-test('with repair compiled out the same storm fails', { timeout: 5 * minutes }, () => {
-  make('no-repair')
-})
+if (crashes().includes('storm.cpp'))
+  test('with repair compiled out the same storm fails', { timeout: 5 * minutes }, () => make('no-repair'))
+
+function crashes() {
+  const crash = `${folder}/../crash`
+  return existsSync(crash) ? readdirSync(crash).filter((name) => name.endsWith('.cpp')) : []
+}
 
 function hasGoogleTest() {
   const include = '#include <gtest/gtest.h>\n'

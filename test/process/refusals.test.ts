@@ -114,13 +114,7 @@ test('an exported application without an address is told about --http-socket', a
 test('when a later address fails the socket files of the earlier ones are removed', async (t) => {
   const path = folder(t)
   mkdirSync(join(path, 'empty'))
-  const master = run(t, [
-    '--http-socket',
-    join(path, 'empty', 'a.sock'),
-    '--stats',
-    '/nowhere/s',
-    app('counter.mjs'),
-  ])
+  const master = run(t, ['--http-socket', join(path, 'empty', 'a.sock'), '--stats', '/nowhere/s', app('counter.mjs')])
   assert.equal((await master.ended).status, 1)
   const again = await run(t, ['--http-socket', join(path, 'empty', 'a.sock'), app('fetch.mjs')]).serving(1)
   assert.ok(!again.hasEnded)

@@ -26,11 +26,7 @@ test('one application is served on several sockets at once, TCP and unix', async
   const path = join(folder(t), 'http.sock')
   const sockets = [...anywhere, '--http-socket', path, '--http-socket', '[::1]:0']
   const master = await run(t, [...sockets, app('fetch.mjs')]).serving(1)
-  for (const where of [
-    { port: master.port() },
-    { socketPath: path },
-    { host: '::1', port: master.port(2) },
-  ]) {
+  for (const where of [{ port: master.port() }, { socketPath: path }, { host: '::1', port: master.port(2) }]) {
     const { body, headers } = await get({ ...where, path: '/a', method: 'PUT', body: 'b' })
     assert.equal(body, 'PUT /a b')
     assert.deepEqual(headers['set-cookie'], ['a=1', 'b=2'])
@@ -44,10 +40,7 @@ test('TypeScript runs where the application can have it run', async (t) => {
 
 test('TypeScript without a way to run it is refused with the remedy', async (t) => {
   const path = join(folder(t), 'app.ts')
-  writeFileSync(
-    path,
-    'export default (_: unknown, response: { end(text: string): void }) => response.end("typed")',
-  )
+  writeFileSync(path, 'export default (_: unknown, response: { end(text: string): void }) => response.end("typed")')
   const master = run(t, [...anywhere, path])
   if (nodeReadsTypescript) {
     await master.serving(1)
@@ -73,9 +66,7 @@ test('an application may listen late, and on every host where the master holds o
   probe.kill('SIGKILL')
   await probe.ended
   const socket = ['--http-socket', `127.0.0.1:${port}`]
-  const master = await run(t, ['-p', '2', ...socket, app('listens.mjs'), '--', String(port), '200']).serving(
-    2,
-  )
+  const master = await run(t, ['-p', '2', ...socket, app('listens.mjs'), '--', String(port), '200']).serving(2)
   assert.ok(master.pidsOfReady().includes(Number((await get({ port })).body)))
 })
 

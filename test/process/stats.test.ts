@@ -15,8 +15,7 @@ const topKeys =
 const workerKeys =
   'id pid accepting requests delta_requests exceptions harakiri_count signals signal_queue status rss vsz ' +
   'running_time last_spawn respawn_count tx avg_rt apps cores'
-const cacheKeys =
-  'name hash hashsize keysize max_items blocks blocksize items hits miss full last_modified_at'
+const cacheKeys = 'name hash hashsize keysize max_items blocks blocksize items hits miss full last_modified_at'
 
 test('the document has every key of uWSGI in its order, and integers only', async (t) => {
   const caches = ['--cache2', 'name=default,items=100', '--cache2', 'name=he said "a\\,b",items=7']
@@ -73,8 +72,7 @@ test('a unix socket and port 0 of every address serve it too', async (t) => {
 test('an abstract name is exactly that name, so that uwsgitop finds it', async (t) => {
   const python =
     'import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect("\\0" + sys.argv[1]); f = s.makefile(); print(f.read())'
-  if (spawnSync('python3', ['-c', '']).status !== 0)
-    return t.skip('python3 is missing: Node pads abstract names')
+  if (spawnSync('python3', ['-c', '']).status !== 0) return t.skip('python3 is missing: Node pads abstract names')
   const name = `uwshm-${process.pid}`
   const master = await run(t, [...http, '--stats', `@${name}`, app('fetch.mjs')]).serving(1)
   const { stdout, stderr } = spawnSync('python3', ['-c', python, name], { encoding: 'utf8' })
@@ -104,10 +102,7 @@ test('a client that sends, or hangs up, or asks in HTTP does no harm', async (t)
 test('clients that never read hold up neither the master nor a good client, and are dismissed', async (t) => {
   const path = join(folder(t), 'stats.sock')
   // A document that no socket buffer holds: its clients make the server wait.
-  const caches = Array.from({ length: 300 }, (_, index) => [
-    '--cache2',
-    `name=${'x'.repeat(120)}${index},items=1`,
-  ])
+  const caches = Array.from({ length: 300 }, (_, index) => ['--cache2', `name=${'x'.repeat(120)}${index},items=1`])
   const master = await run(t, [...http, '--stats', path, ...caches.flat(), app('fetch.mjs')]).serving(1)
   assert.ok((await readAll({ path })).length > 150_000)
   const open = () => readdirSync(`/proc/${master.pid}/fd`).length

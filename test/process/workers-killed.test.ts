@@ -43,8 +43,7 @@ class Load {
         if (code === 'ECONNRESET' || code === 'EPIPE') this.resets.push(performance.now() - begun)
         else this.strange.push(`${code} ${message}`)
       }
-      if (performance.now() - begun > 3000)
-        this.strange.push(`answered after ${performance.now() - begun} ms`)
+      if (performance.now() - begun > 3000) this.strange.push(`answered after ${performance.now() - begun} ms`)
     }
   }
 }
@@ -52,9 +51,7 @@ class Load {
 for (const workers of [1, 3])
   test(`${workers} of ${workers} workers can be killed under load: nobody is refused, nobody hangs, the count is exact`, async (t) => {
     const socket = ['--http-socket', '127.0.0.1:0', '--stats', '127.0.0.1:0']
-    const master = await run(t, ['-p', String(workers), ...socket, ...cache, app('counter.mjs')]).serving(
-      workers,
-    )
+    const master = await run(t, ['-p', String(workers), ...socket, ...cache, app('counter.mjs')]).serving(workers)
     const load = new Load(master.port(), 16)
     const backAfter: number[] = []
     for (let kill = 0; kill < kills; kill++) {
@@ -69,10 +66,7 @@ for (const workers of [1, 3])
     assert.equal(new Set(load.counts).size, load.counts.length, 'two requests got one number')
     // A request that was reset may have counted before its worker died, once.
     const last = load.counts.reduce((most, count) => Math.max(most, count))
-    assert.ok(
-      last - load.counts.length <= load.resets.length,
-      `${last} ${load.counts.length} ${load.resets.length}`,
-    )
+    assert.ok(last - load.counts.length <= load.resets.length, `${last} ${load.counts.length} ${load.resets.length}`)
     const lateReset = Math.max(0, ...load.resets)
     assert.ok(lateReset < 1000, `a client waited ${lateReset} ms for its reset`)
     const slowest = Math.max(...backAfter)

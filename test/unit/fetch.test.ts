@@ -35,14 +35,7 @@ async function raw(port: number, bytes: string): Promise<string> {
 test('a request arrives with its method, address, headers and body', async (t) => {
   const port = await serve(t, async (request) => {
     const { pathname, search, host } = new URL(request.url)
-    return Response.json([
-      request.method,
-      pathname,
-      search,
-      host,
-      request.headers.get('x-two'),
-      await request.text(),
-    ])
+    return Response.json([request.method, pathname, search, host, request.headers.get('x-two'), await request.text()])
   })
   const outgoing = request({ port, method: 'POST', path: '/a/b?c=d', headers: { 'x-two': ['1', '2'] } })
   outgoing.end('the body')
@@ -54,10 +47,7 @@ test('a request arrives with its method, address, headers and body', async (t) =
 
 test('a path that looks like a host stays a path', async (t) => {
   const port = await serve(t, (request) => new Response(request.url))
-  assert.equal(
-    (await get({ port, path: '//evil.example/x' })).body,
-    `http://127.0.0.1:${port}//evil.example/x`,
-  )
+  assert.equal((await get({ port, path: '//evil.example/x' })).body, `http://127.0.0.1:${port}//evil.example/x`)
 })
 
 test('cookies stay apart, HEAD has no body, an empty status may have none', async (t) => {
@@ -197,14 +187,8 @@ test('a body that fails halfway ends the connection, so that nobody takes it for
 
 test('what a Request cannot be is answered with 400', async (t) => {
   const port = await serve(t, () => new Response('never'))
-  assert.match(
-    await raw(port, 'TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'),
-    /^HTTP\/1\.1 400 /,
-  )
-  assert.match(
-    await raw(port, 'GET / HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n'),
-    /^HTTP\/1\.1 400 /,
-  )
+  assert.match(await raw(port, 'TRACE / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 400 /)
+  assert.match(await raw(port, 'GET / HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n'), /^HTTP\/1\.1 400 /)
 })
 
 test('an application is recognised in each of its forms', () => {

@@ -83,9 +83,7 @@ test('a backslash keeps a comma, and the last of a repeated key wins', () => {
 })
 
 test('any text is kept as a name when its commas are escaped', () => {
-  const name = fc
-    .string({ minLength: 1, maxLength: 40 })
-    .filter((one) => one === one.trim() && !/[\0\\]/.test(one))
+  const name = fc.string({ minLength: 1, maxLength: 40 }).filter((one) => one === one.trim() && !/[\0\\]/.test(one))
   fc.assert(
     fc.property(name, (name) => {
       const [cache] = parseOptions(['--cache2', `items=1,name=${name.replaceAll(',', '\\,')}`]).cache2
@@ -122,15 +120,13 @@ test('what is wrong is named, with the way out', () => {
     '-p 0': "-p: '0' is not a whole number from 1 to 1024",
     '--workers=-1': "--workers: '-1' is not a whole number from 1 to 1024",
     '--http-socket 8080': "--http-socket: '8080' is not an address: host:port, :port, a unix path or @name",
-    '--http-socket :70000':
-      "--http-socket: ':70000' is not an address: host:port, :port, a unix path or @name",
+    '--http-socket :70000': "--http-socket: ':70000' is not an address: host:port, :port, a unix path or @name",
     '--cache2 items=3': '--cache2: name is missing; write it like name=pages,items=10000',
     '--cache2 name=a': '--cache2: items is missing; write it like name=pages,items=10000',
     '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',
     '--cache2 name=a,items': '--cache2: items needs a value: items=N',
     '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
-    '--cache2 name=a,items=5,lru=1':
-      '--cache2: lru is a key of uWSGI that is not built here yet; leave it out',
+    '--cache2 name=a,items=5,lru=1': '--cache2: lru is a key of uWSGI that is not built here yet; leave it out',
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",

@@ -2,10 +2,11 @@
 // as much here). Each function carries its BoundCache, so a call looks nothing up.
 //
 // Keys are copied before they are hashed: another thread may be writing to the
-// array they come from. Values go straight into the thread's spare slot, which
-// nobody else looks at. On the way out bytes are copied first and interpreted
-// afterwards, with no lock held; only a one-byte string of some length is made
-// from the mapping itself, and thrown away if the bytes changed meanwhile.
+// array they come from. On the way out bytes are copied first and interpreted
+// afterwards, with no lock held; only ASCII text is made from the mapping
+// itself, one byte a character, and thrown away if the bytes changed meanwhile.
+#include <emmintrin.h>
+
 #include <cmath>
 #include <limits>
 
@@ -14,16 +15,18 @@
 namespace uwshm {
 namespace {
 
-constexpr size_t kWorthNoCopy = 1024;
-constexpr size_t kUtf8Slack = 4;  // Node-API never cuts a character: it stops up to 3 bytes early, and adds a NUL
+// V8 encodes without measuring first when there is room for the worst case,
+// three bytes a character.
+constexpr size_t Utf8Room(size_t characters) { return 3 * characters + 1; }
 
 struct Call {
   napi_env env;
   BoundCache* bound;
   napi_value arguments[3];
-  size_t count = 3;
+  size_t count;
 
-  Call(napi_env env, napi_callback_info info) : env(env) {
+  // Each argument asked for costs a little, given or not.
+  Call(napi_env env, napi_callback_info info, size_t most = 1) : env(env), count(most) {
     void* data;
     napi_get_cb_info(env, info, &count, arguments, nullptr, &data);
     bound = static_cast<BoundCache*>(data);
@@ -68,64 +71,98 @@ bool Bytes(napi_env env, napi_value value, uint8_t** bytes, size_t* size) {
   return true;
 }
 
-// The first argument as a key. kForeign: it is none, and an error is pending.
-Status KeyArgument(const Call& call, Key* key) {
-  std::vector<uint8_t>& room = call.home().key_room;
-  const size_t most = call.cache().geometry().keysize;
-  if (room.size() < most + 1 + kUtf8Slack) room.resize(most + 1 + kUtf8Slack);
-  size_t size;
-  uint8_t* bytes;
-  if (napi_get_value_string_utf8(call.env, call.arguments[0], reinterpret_cast<char*>(room.data()),
-                                 most + 1 + kUtf8Slack, &size) != napi_ok) {
-    if (!Bytes(call.env, call.arguments[0], &bytes, &size)) {
-      napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
-      return Status::kForeign;
-    }
-    if (size <= most) memcpy(room.data(), bytes, size);
+// Packs UTF-16 that is all ASCII into bytes. False: some of it is not.
+bool Narrow(const uint16_t* from, size_t size, uint8_t* to) {
+  const __m128i high = _mm_set1_epi16(static_cast<short>(0xff80));
+  size_t i = 0;
+  for (; i + 16 <= size; i += 16) {
+    const __m128i a = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i));
+    const __m128i b = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from + i + 8));
+    const __m128i strange = _mm_and_si128(_mm_or_si128(a, b), high);
+    if (_mm_movemask_epi8(_mm_cmpeq_epi16(strange, _mm_setzero_si128())) != 0xffff) return false;
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(to + i), _mm_packus_epi16(a, b));
   }
-  return call.cache().KeyOf(room.data(), size, key);
-}
-
-// Looks at 32 bytes at a time; the first that is not ASCII ends it.
-bool IsAscii(const uint8_t* bytes, size_t size) {
-  constexpr uint64_t kHigh = 0x8080808080808080ull;
-  for (; size >= 32; bytes += 32, size -= 32) {
-    uint64_t w[4];
-    memcpy(w, bytes, 32);
-    if (((w[0] | w[1] | w[2] | w[3]) & kHigh) != 0) return false;
+  uint16_t all = 0;
+  for (; i < size; i++) {
+    all |= from[i];
+    to[i] = static_cast<uint8_t>(from[i]);
   }
-  uint8_t all = 0;
-  for (size_t i = 0; i < size; i++) all |= bytes[i];
   return all < 128;
 }
 
-// Writes the second argument to `room` in the spare slot. kForeign: it is no value, and an error is pending.
-Status ValueArgument(const Call& call, uint8_t* room, uint32_t* size_out, uint32_t* flags) {
-  const size_t most = call.cache().geometry().blocksize;
-  const napi_value value = call.arguments[1];
+struct Text {
+  const uint8_t* bytes;
   size_t size;
-  uint8_t* bytes;
-  *flags = 0;
-  napi_status got = napi_get_value_string_utf8(call.env, value, reinterpret_cast<char*>(room), most, &size);
-  if (got == napi_ok) {
-    *flags = kText;
-    if (size + kUtf8Slack >= most) {  // it may have been cut: measure
-      napi_get_value_string_utf8(call.env, value, nullptr, 0, &size);
-      if (size > most) return Status::kValueTooLarge;
-      std::vector<uint8_t>& whole = call.home().value_room;
-      if (whole.size() <= size) whole.resize(size + 1);
-      napi_get_value_string_utf8(call.env, value, reinterpret_cast<char*>(whole.data()), size + 1, &size);
-      CopyIn(room, whole.data(), size);
+  bool ascii;
+};
+
+// A string argument as UTF-8 in `room`; more than `most` bytes come back as
+// some number above it. V8 hands out UTF-16 in half the time that it takes to
+// encode, and nearly all text is ASCII. False: it is no string.
+bool StringArgument(napi_env env, napi_value value, size_t most, Room& room, Text* text) {
+  uint8_t* bytes = room.AtLeast(Utf8Room(most + 1) + 2 * (most + 2));
+  char16_t* wide = reinterpret_cast<char16_t*>(bytes + ((Utf8Room(most + 1) + 1) & ~size_t{1}));
+  size_t characters;
+  if (napi_get_value_string_utf16(env, value, wide, most + 2, &characters) != napi_ok) return false;
+  *text = {bytes, characters, true};
+  if (characters > most || Narrow(reinterpret_cast<uint16_t*>(wide), characters, bytes)) return true;
+  text->ascii = false;
+  return napi_get_value_string_utf8(env, value, reinterpret_cast<char*>(bytes), Utf8Room(most + 1), &text->size) ==
+         napi_ok;
+}
+
+// The first argument as a key. kForeign: it is none, and an error is pending.
+Status KeyArgument(const Call& call, Key* key) {
+  const size_t most = call.cache().geometry().keysize;
+  Room& room = call.home().key_room;
+  Text text;
+  if (!StringArgument(call.env, call.arguments[0], most, room, &text)) {
+    uint8_t* bytes;
+    if (!Bytes(call.env, call.arguments[0], &bytes, &text.size)) {
+      napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
+      return Status::kForeign;
     }
-  } else if (call.count > 1 && Bytes(call.env, value, &bytes, &size)) {
-    if (size > most) return Status::kValueTooLarge;
-    CopyIn(room, bytes, size);
-  } else {
+    if (text.size <= most) memcpy(room.bytes, bytes, text.size);
+  }
+  return call.cache().KeyOf(room.bytes, text.size, key);
+}
+
+// Looks at 32 bytes at a time, in four words that stay in registers; the first
+// that are not ASCII end it.
+bool IsAscii(const uint8_t* bytes, size_t size) {
+  constexpr uint64_t kHigh = 0x8080808080808080ull;
+  auto word = [](const uint8_t* at) {
+    uint64_t w;
+    memcpy(&w, at, sizeof w);
+    return w;
+  };
+  for (; size >= 32; bytes += 32, size -= 32)
+    if (((word(bytes) | word(bytes + 8) | word(bytes + 16) | word(bytes + 24)) & kHigh) != 0) return false;
+  uint64_t all = 0;
+  for (; size >= 8; bytes += 8, size -= 8) all |= word(bytes);
+  for (; size > 0; bytes++, size--) all |= *bytes;
+  return (all & kHigh) == 0;
+}
+
+// The second argument as private bytes, or as the array they stand in.
+// kForeign: it is no value, and an error is pending.
+Status ValueArgument(const Call& call, const uint8_t** bytes, size_t* size, uint32_t* flags) {
+  const size_t most = call.cache().geometry().blocksize;
+  Text text;
+  uint8_t* array;
+  if (StringArgument(call.env, call.arguments[1], most, call.home().value_room, &text)) {
+    *flags = text.ascii ? kText | kAscii : uint32_t{kText};
+    *bytes = text.bytes;
+    *size = text.size;
+    return *size > most ? Status::kValueTooLarge : Status::kOk;
+  }
+  if (call.count < 2 || !Bytes(call.env, call.arguments[1], &array, size)) {
     napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
     return Status::kForeign;
   }
-  if (IsAscii(room, size)) *flags |= kAscii;
-  *size_out = static_cast<uint32_t>(size);
+  if (*size > most) return Status::kValueTooLarge;
+  *bytes = array;
+  *flags = IsAscii(array, *size) ? uint32_t{kAscii} : 0;
   return Status::kOk;
 }
 
@@ -159,28 +196,21 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   Key key;
   Status status = KeyArgument(call, &key);
   if (status != Status::kOk) return status == Status::kForeign ? nullptr : Null(env);
-  std::vector<uint8_t>& room = call.home().value_room;
+  Room& room = call.home().value_room;
   napi_value text = nullptr;
   Found found{};
   status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
     found = now;
     text = nullptr;
-    if ((now.flags & kAscii) != 0 && now.size >= kWorthNoCopy) {
+    if ((now.flags & kAscii) != 0) {
       napi_create_string_latin1(env, reinterpret_cast<const char*>(bytes), now.size, &text);
     } else {
-      if (room.size() <= now.size) room.resize(now.size + 1);
-      CopyOut(room.data(), bytes, now.size);
+      CopyOut(room.AtLeast(now.size + 1), bytes, now.size);
     }
   });
   if (status == Status::kNotFound) return Null(env);
   if (status != Status::kOk) return call.home().Throw(status, call.cache());
-  if (text == nullptr) {
-    const char* bytes = reinterpret_cast<const char*>(room.data());
-    if ((found.flags & kAscii) != 0)
-      napi_create_string_latin1(env, bytes, found.size, &text);
-    else
-      napi_create_string_utf8(env, bytes, found.size, &text);
-  }
+  if (text == nullptr) napi_create_string_utf8(env, reinterpret_cast<const char*>(room.bytes), found.size, &text);
   return text;
 }
 
@@ -207,18 +237,20 @@ napi_value ReadToSlab(napi_env env, napi_callback_info info) {
 }
 
 napi_value Put(napi_env env, napi_callback_info info, How how) {
-  Call call(env, info);
+  Call call(env, info, 3);
   Key key;
   Status status = KeyArgument(call, &key);
-  uint32_t size, flags;
+  const uint8_t* bytes;
+  size_t size;
+  uint32_t flags;
   uint64_t expires_at;
   if (status == Status::kOk) {
+    call.cache().Expect(key);
+    status = ValueArgument(call, &bytes, &size, &flags);
+  }
+  if (status == Status::kOk) {
     if (!ExpiryArgument(call, &expires_at)) return nullptr;
-    uint8_t* room = call.cache().Begin(call.caller());
-    if (room == nullptr) return call.home().Throw(Status::kCorrupt, call.cache());
-    status = ValueArgument(call, room, &size, &flags);
-    if (status == Status::kOk)
-      status = call.cache().Publish(call.caller(), key, how, size, flags, expires_at);
+    status = call.cache().Store(call.caller(), key, how, bytes, size, flags, expires_at);
   }
   if (status == Status::kForeign) return nullptr;
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
@@ -273,7 +305,7 @@ napi_value Ttl(napi_env env, napi_callback_info info) {
 }
 
 napi_value Counted(napi_env env, napi_callback_info info, bool down) {
-  Call call(env, info);
+  Call call(env, info, 3);
   // The counter's kind is the operand's: a bigint gives a bigint.
   int64_t n = 1;
   bool big = false;
@@ -304,16 +336,13 @@ napi_value Counted(napi_env env, napi_callback_info info, bool down) {
   uint64_t expires_at, result = 0;
   if (status == Status::kForeign || !ExpiryArgument(call, &expires_at)) return nullptr;
   const uint64_t step = static_cast<uint64_t>(n);
-  if (status == Status::kOk)
-    status = call.cache().Add(call.caller(), key, down ? 0 - step : step, expires_at, &result);
+  if (status == Status::kOk) status = call.cache().Add(call.caller(), key, down ? 0 - step : step, expires_at, &result);
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
   call.bound->last = status;
   if (status != Status::kOk) return Null(env);
   napi_value value;
-  if (big)
-    napi_create_bigint_int64(env, static_cast<int64_t>(result), &value);
-  else
-    napi_create_int64(env, static_cast<int64_t>(result), &value);
+  if (big) napi_create_bigint_int64(env, static_cast<int64_t>(result), &value);
+  else napi_create_int64(env, static_cast<int64_t>(result), &value);
   return value;
 }
 
@@ -334,10 +363,8 @@ napi_value Counter(napi_env env, napi_callback_info info, bool big) {
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
   if (status != Status::kOk || !is_counter) return Null(env);
   napi_value value;
-  if (big)
-    napi_create_bigint_int64(env, static_cast<int64_t>(word), &value);
-  else
-    napi_create_int64(env, static_cast<int64_t>(word), &value);
+  if (big) napi_create_bigint_int64(env, static_cast<int64_t>(word), &value);
+  else napi_create_int64(env, static_cast<int64_t>(word), &value);
   return value;
 }
 
@@ -411,10 +438,21 @@ napi_value BindCache(napi_env env, napi_callback_info info) {
   const struct {
     const char* name;
     napi_callback call;
-  } functions[] = {{"getString", GetString}, {"read", ReadToSlab}, {"set", Set},   {"update", Update},
-                   {"del", Del},             {"exists", Exists},   {"inc", Inc},   {"dec", Dec},
-                   {"num", Num},             {"bigNum", BigNum},   {"ttl", Ttl},   {"clear", Clear},
-                   {"keys", Keys},           {"size", Size},       {"refusal", Refusal}};
+  } functions[] = {{"getString", GetString},
+                   {"read", ReadToSlab},
+                   {"set", Set},
+                   {"update", Update},
+                   {"del", Del},
+                   {"exists", Exists},
+                   {"inc", Inc},
+                   {"dec", Dec},
+                   {"num", Num},
+                   {"bigNum", BigNum},
+                   {"ttl", Ttl},
+                   {"clear", Clear},
+                   {"keys", Keys},
+                   {"size", Size},
+                   {"refusal", Refusal}};
   napi_value object;
   napi_create_object(env, &object);
   for (const auto& function : functions) {

@@ -8,6 +8,7 @@
 
 #include <node_api.h>
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <vector>
@@ -25,6 +26,23 @@ struct BoundCache {
   Status last = Status::kOk;  // of the last write: why it was refused
 };
 
+// Private memory for bytes on their way; grows, and is never cleared.
+struct Room {
+  uint8_t* bytes = nullptr;
+  size_t size = 0;
+
+  uint8_t* AtLeast(size_t wanted) {
+    if (wanted > size) {
+      free(bytes);
+      bytes = static_cast<uint8_t*>(malloc(wanted));
+      if (bytes == nullptr) abort();  // as V8 does
+      size = wanted;
+    }
+    return bytes;
+  }
+  ~Room() { free(bytes); }
+};
+
 struct Environment {
   napi_env env = nullptr;
   napi_ref error_class = nullptr;
@@ -32,7 +50,7 @@ struct Environment {
   bool entered = false;  // has a thread slot
   std::vector<std::unique_ptr<BoundCache>> bound;
 
-  std::vector<uint8_t> key_room, value_room;
+  Room key_room, value_room;
   uint8_t* slab = nullptr;  // where `read` copies to
   size_t slab_room = 0;
 

@@ -16,7 +16,9 @@
 namespace uwshm {
 namespace {
 
-constexpr uint32_t kHousekeepingPatienceMs = 20;  // in the master's event loop
+// Housekeeping runs in the master's event loop: a few milliseconds at a time.
+constexpr uint32_t kHousekeepingPatienceMs = 20;
+constexpr uint64_t kSweptAtATime = 10000;
 
 struct Process {
   std::mutex mutex;
@@ -38,6 +40,11 @@ uint64_t StartTime() {
   fclose(file);
   for (int i = 2; field != nullptr && i < 22; i++) field = strchr(field + 1, ' ');
   return field ? strtoull(field, nullptr, 10) : 0;
+}
+
+void Draw(void* bytes, size_t size) {
+  // Up to 256 bytes come whole, once the machine has booted.
+  if (getrandom(bytes, size, 0) != static_cast<ssize_t>(size)) abort();
 }
 
 Self WhoAmI(uint32_t worker) {
@@ -88,7 +95,8 @@ void Throw(Environment& home, Status status, const Trouble& trouble) {
       home.Throw("NO_MEMORY", {trouble.segment, std::to_string(trouble.expected), strerror(errno)});
       break;
     case Status::kTooLarge:
-      home.Throw("SEGMENT_TOO_LARGE", {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
+      home.Throw("SEGMENT_TOO_LARGE",
+                 {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
       break;
     case Status::kNoProcessSlot: home.Throw("TOO_MANY_PROCESSES", {std::to_string(trouble.expected)}); break;
     case Status::kBusy: home.Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs), "?"}); break;
@@ -110,7 +118,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   const LockEngine* engine = LockTable::EngineNamed(info[2].As<Napi::String>().Utf8Value().c_str());
   if (engine == nullptr) {
     std::string known;
-    for (auto each = LockTable::Engines(); *each; each++) known += (known.empty() ? "" : ", ") + std::string((*each)->name);
+    for (auto each = LockTable::Engines(); *each; each++)
+      known += (known.empty() ? "" : ", ") + std::string((*each)->name);
     return home.Throw("UNKNOWN_LOCK_ENGINE", {info[2].As<Napi::String>(), known}), Undefined(info);
   }
 
@@ -134,8 +143,9 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
     spec.blocksize = static_cast<uint32_t>(number(2));
     spec.keysize = static_cast<uint32_t>(number(3));
     while (spec.hashsize < number(4)) spec.hashsize *= 2;
-    getrandom(&spec.seed, sizeof spec.seed, 0);
-    needed += number(1) * (sizeof(Item) + number(2) + (number(3) > kInlineKey ? number(3) : 0)) + 4.0 * spec.hashsize;
+    Draw(&spec.seed, sizeof spec.seed);
+    // What full use touches; keys over 64 bytes are too rare to refuse a start for.
+    needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
     caches.push_back(spec);
   }
   if (memory > 0 && needed > memory) {
@@ -145,10 +155,10 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   }
 
   InstanceId id;
-  getrandom(&id, sizeof id, 0);
+  Draw(&id, sizeof id);
   auto* instance = new Instance;  // kept for good: a mapping is never taken down
-  Status status = instance->Create(id, info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Uint32Value(),
-                                   engine, caches, WhoAmI(0), &trouble);
+  Status status = instance->Create(id, info[0].As<Napi::Number>().Uint32Value(),
+                                   info[1].As<Napi::Number>().Uint32Value(), engine, caches, WhoAmI(0), &trouble);
   if (status != Status::kOk) return Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
   return Undefined(info);
@@ -219,9 +229,11 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   const CacheGeometry& geometry = cache->geometry();
   const CacheFigures figures = cache->Figures(ProcessInstance()->processes().threads_used());
   Napi::Object row = Napi::Object::New(info.Env());
-  auto put = [&](const char* name, uint64_t number) { row[name] = Napi::Number::New(info.Env(), static_cast<double>(number)); };
+  auto put = [&](const char* name, uint64_t number) {
+    row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
+  };
   row["name"] = cache->name();
-  row["hash"] = "siphash13";
+  row["hash"] = "keyed";
   put("hashsize", geometry.hashsize);
   put("keysize", geometry.keysize);
   put("maxItems", geometry.max_items);
@@ -247,7 +259,7 @@ Napi::Value Sweep(const Napi::CallbackInfo& info) {
   Caller caller = Home(info).caller;
   caller.patience_ms = kHousekeepingPatienceMs;
   uint64_t removed = 0;
-  for (auto& cache : ProcessInstance()->caches()) removed += cache->Sweep(caller);
+  for (auto& cache : ProcessInstance()->caches()) removed += cache->Sweep(caller, kSweptAtATime);
   return Napi::Number::New(info.Env(), static_cast<double>(removed));
 }
 
@@ -294,7 +306,9 @@ Napi::Value Workers(const Napi::CallbackInfo& info) {
   for (uint32_t id = 1; id <= instance->processes().geometry().workers; id++) {
     const WorkerRow& worker = instance->processes().worker(id);
     Napi::Object row = Napi::Object::New(info.Env());
-    auto put = [&](const char* name, uint64_t number) { row[name] = Napi::Number::New(info.Env(), static_cast<double>(number)); };
+    auto put = [&](const char* name, uint64_t number) {
+      row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
+    };
     put("id", id);
     put("pid", worker.pid.load());
     put("requests", worker.requests.load());

@@ -154,8 +154,7 @@ bool IsStale(const sockaddr_un& address, socklen_t size) {
   if (lstat(address.sun_path, &file) != 0 || !S_ISSOCK(file.st_mode)) return false;
   const int fd = socket(AF_UNIX, kSocket, 0);
   if (fd < 0) return false;
-  const bool refused =
-      connect(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno == ECONNREFUSED;
+  const bool refused = connect(fd, reinterpret_cast<const sockaddr*>(&address), size) != 0 && errno == ECONNREFUSED;
   close(fd);
   return refused;
 }
@@ -179,8 +178,7 @@ napi_value ListenUnix(napi_env env, napi_callback_info info) {
   const sockaddr* where = reinterpret_cast<const sockaddr*>(&address);
   int fd = ListenAt(AF_UNIX, where, size, backlog);
   if (fd < 0 && errno == EADDRINUSE) {
-    if (abstract || !IsStale(address, size) || unlink(address.sun_path) != 0)
-      return ThrowErrno(env, EADDRINUSE);
+    if (abstract || !IsStale(address, size) || unlink(address.sun_path) != 0) return ThrowErrno(env, EADDRINUSE);
     fd = ListenAt(AF_UNIX, where, size, backlog);
   }
   return fd < 0 ? ThrowErrno(env, errno) : Number(env, fd);

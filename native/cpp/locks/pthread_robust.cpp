@@ -17,16 +17,11 @@ pthread_mutex_t* Mutex(void* object) { return static_cast<pthread_mutex_t*>(obje
 
 Taken Judge(void* object, int error) {
   switch (error) {
-    case 0:
-      return Taken::kYes;
-    case EOWNERDEAD:
-      pthread_mutex_consistent(Mutex(object));
-      return Taken::kYes;
+    case 0: return Taken::kYes;
+    case EOWNERDEAD: pthread_mutex_consistent(Mutex(object)); return Taken::kYes;
     case EBUSY:
-    case ETIMEDOUT:
-      return Taken::kNo;
-    default:
-      return Taken::kBroken;
+    case ETIMEDOUT: return Taken::kNo;
+    default: return Taken::kBroken;
   }
 }
 

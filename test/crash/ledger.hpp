@@ -1,0 +1,76 @@
+// What the storm's processes know of each other: one shared page, apart from
+// the segments that are being proven. Workers write down what they are about
+// to do before they do it, so that whoever looks after a death knows what may
+// have happened and what must have.
+#pragma once
+
+#include <sys/mman.h>
+
+#include <atomic>
+#include <cstdint>
+#include <string>
+
+#include "../native/world.hpp"
+
+namespace uwshm::test {
+
+constexpr uint32_t kWorkers = 8;
+constexpr uint32_t kCounters = 4;    // shared by all, in the kept cache
+constexpr uint32_t kOwnKeys = 48;    // per worker, in the kept cache: nobody else writes them
+constexpr uint32_t kWildKeys = 640;  // in the wild cache, written and removed by everybody
+constexpr uint32_t kProbe = 99;      // the killer, as a writer
+
+struct WorkerNote {
+  alignas(64) std::atomic<uint32_t> thread;  // its thread slot + 1, once it has one
+  std::atomic<uint32_t> halted;              // the halt that it obeys
+  std::atomic<const char*> doing;
+  std::atomic<uint64_t> calls, refused_full, busy;
+  std::atomic<uint64_t> count;  // values written in this life and the earlier ones
+  struct {
+    std::atomic<uint64_t> started, done;
+  } incs[kCounters];
+  struct {
+    std::atomic<uint64_t> settled, pending;  // count of the value stored, 0 = none
+  } own[kOwnKeys];
+};
+
+struct Ledger {
+  std::atomic<uint32_t> halt;    // 0 = go on
+  std::atomic<uint32_t> rests;   // 0 = nobody ever does
+  std::atomic<uint32_t> rescue;  // rounds that the rescuer was asked for
+  std::atomic<uint32_t> faults;
+  char fault[256];  // the first one
+  WorkerNote workers[kWorkers];
+
+  static Ledger* Make() {
+    void* page = mmap(nullptr, sizeof(Ledger), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    Need(page != MAP_FAILED, "no memory for the ledger");
+    return static_cast<Ledger*>(page);
+  }
+
+  void Fault(uint32_t worker, const char* where, const char* what) {
+    if (faults.fetch_add(1) == 0) snprintf(fault, sizeof fault, "worker %u, %s: %s", worker, where, what);
+  }
+};
+
+// Some keys are longer than what an item holds itself.
+inline std::string WildName(uint32_t key) {
+  return key % 4 == 3 ? std::string(85, 'w') + std::to_string(key) : "wild-" + std::to_string(key);
+}
+inline std::string OwnName(uint32_t worker, uint32_t key) {
+  std::string name = "own-" + std::to_string(worker) + "-" + std::to_string(key);
+  return key == 0 ? name + std::string(80, '.') : name;
+}
+inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_string(counter); }
+
+// The two caches of the storm. `wild` is too small for its keys: it is full,
+// expires, is swept and cleared. `kept` loses nothing, so all of it is known.
+// Chains are long on purpose: they are walked under the lock, where the storm
+// wants its victims.
+enum : uint32_t { kWild, kKept };
+
+inline std::vector<CacheSpec> StormCaches() {
+  return {Spec("wild", 400, 512, 100, 32), Spec("kept", 448, 256, 100, 16)};
+}
+
+}  // namespace uwshm::test
