@@ -1,0 +1,132 @@
+// The calls that `boundaries` steps through, and the caches that they start from.
+#pragma once
+
+#include <map>
+
+#include "../native/world.hpp"
+
+namespace uwshm::test {
+
+using Names = std::vector<std::string>;
+
+// Four stripes, six items: an image of it is eight pages. Time stands at 1,000;
+// what expires at 500 is gone.
+constexpr uint64_t kNow = 1000, kPast = 500, kLater = 9000;
+inline CacheSpec SmallCache() { return Spec("small", 6, 48, 100, 4); }
+
+// What a reader can see: name to value, flags and expiry in one text.
+using Contents = std::map<std::string, std::string>;
+
+inline Contents ContentsOf(Cache& cache, const Caller& caller) {
+  Contents contents;
+  Names names;
+  if (cache.Keys(caller, &names) != Status::kOk) contents["?"] = "keys failed";
+  for (const std::string& name : names) {
+    std::string text;
+    Status status = cache.Read(caller, KeyFor(cache, name), Cache::kUncounted, [&](const uint8_t* bytes, const Found& found) {
+      text.assign(reinterpret_cast<const char*>(bytes), found.size);
+      text += "|" + std::to_string(found.flags) + "|" + std::to_string(found.expires_at);
+    });
+    contents[name] = status == Status::kOk ? text : "read failed";
+  }
+  return contents;
+}
+
+inline Status Put(Cache& cache, const Caller& caller, const std::string& name, const std::string& value,
+                  uint64_t expires_at = 0) {
+  return cache.Store(caller, KeyFor(cache, name), How::kReplace, value.data(), value.size(), 0, expires_at);
+}
+
+// Leaves a cache as the call will find it and returns the key of the call.
+// `same` are keys of one bucket, the last of them a long one; `other` are not in it.
+struct Start {
+  const char* name;
+  std::string (*build)(Cache& cache, const Caller& me, const Names& same, const Names& other);
+};
+
+inline const Start kStarts[] = {
+    {"empty", [](Cache&, const Caller&, const Names& same, const Names&) { return same[0]; }},
+    {"chain of 3, absent",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "expired", kPast), Put(cache, me, same[2], "third", kLater);
+       return same[3];
+     }},
+    {"chain of 3, the first",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], "a number"), Put(cache, me, same[1], "expired", kPast), Put(cache, me, same[2], "third");
+       return same[0];
+     }},
+    {"chain of 3, the last",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "expired", kPast), Put(cache, me, same[2], "a number");
+       return same[2];
+     }},
+    {"present but expired",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "a number", kPast), Put(cache, me, same[2], "third");
+       return same[1];
+     }},
+    {"one free slot, worn",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (int round = 0; round < 3; round++)
+         for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], "round " + std::to_string(round));
+       Put(cache, me, same[0], "gone"), cache.Remove(me, KeyFor(cache, same[0]));
+       return same[1];
+     }},
+    {"no free slot",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 6; i++) Put(cache, me, other[i], "taken");
+       return same[0];
+     }},
+    {"full, two expired",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 6; i++) Put(cache, me, other[i], "taken", i % 3 == 1 ? kPast : 0);
+       return same[0];
+     }},
+    {"long key, present",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, other[0], "beside"), Put(cache, me, same.back(), "a number"), Put(cache, me, same[0], "behind");
+       return same.back();
+     }},
+    {"long key, absent",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], "before");
+       return same.back();
+     }},
+};
+
+struct Operation {
+  const char* name;
+  bool piecemeal;  // item by item: a death leaves some of them
+  Status (*run)(Cache& cache, const Caller& caller, const std::string& target);
+};
+
+inline const Operation kOperations[] = {
+    {"set", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       return cache.Store(caller, KeyFor(cache, target), How::kAdd, "the new value, 32 bytes long ...", 32, 0, kLater);
+     }},
+    {"update", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       return cache.Store(caller, KeyFor(cache, target), How::kReplace, "another new value", 17, kAscii, kLater - 1);
+     }},
+    {"del", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) { return cache.Remove(caller, KeyFor(cache, target)); }},
+    {"inc", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       uint64_t result = 0;
+       return cache.Add(caller, KeyFor(cache, target), 1, 0, &result);
+     }},
+    {"sweep", false,
+     [](Cache& cache, const Caller& caller, const std::string&) {
+       cache.Sweep(caller);
+       return Status::kOk;
+     }},
+    {"clear", true,
+     [](Cache& cache, const Caller& caller, const std::string&) {
+       uint64_t removed = 0;
+       return cache.Clear(caller, &removed);
+     }},
+};
+
+}  // namespace uwshm::test

@@ -1,0 +1,388 @@
+// What a cache promises to one caller; time is the test's own.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "world.hpp"
+
+namespace uwshm::test {
+namespace {
+
+class CacheTest : public ::testing::Test {
+ protected:
+  void Make(uint32_t items, uint32_t blocksize, uint32_t keysize, uint32_t hashsize, uint32_t processes = 2) {
+    test_clock_ms = 1000;
+    CreateOrEnd(instance_, {Spec("subject", items, blocksize, keysize, hashsize)}, processes, TestMs);
+    ASSERT_EQ(instance_.EnterThread(&caller_), Status::kOk);
+  }
+
+  void TearDown() override {
+    if (instance_.caches().empty()) return;
+    EXPECT_EQ(cache().Check(), "");
+    instance_.Leave();
+  }
+
+  Cache& cache() { return *instance_.caches()[0]; }
+
+  Status Set(const std::string& key, const std::string& value, uint64_t expires_at = 0, uint32_t flags = 0) {
+    return cache().Store(caller_, KeyFor(cache(), key), How::kAdd, value.data(), value.size(), flags, expires_at);
+  }
+  Status Update(const std::string& key, const std::string& value, uint64_t expires_at = 0) {
+    return cache().Store(caller_, KeyFor(cache(), key), How::kReplace, value.data(), value.size(), 0, expires_at);
+  }
+  Status Del(const std::string& key) { return cache().Remove(caller_, KeyFor(cache(), key)); }
+  std::string Get(const std::string& key, Found* about = nullptr) {
+    std::string value = "(none)";
+    Found last{};
+    cache().Read(caller_, KeyFor(cache(), key), Cache::kCounted, [&](const uint8_t* bytes, const Found& found) {
+      value.assign(reinterpret_cast<const char*>(bytes), found.size);
+      last = found;
+    });
+    if (about) *about = last;
+    return value;
+  }
+  Status Inc(const std::string& key, uint64_t n, uint64_t* result, uint64_t expires_at = 0) {
+    return cache().Add(caller_, KeyFor(cache(), key), n, expires_at, result);
+  }
+  std::set<std::string> Keys() {
+    std::vector<std::string> keys;
+    EXPECT_EQ(cache().Keys(caller_, &keys), Status::kOk);
+    std::set<std::string> unique(keys.begin(), keys.end());
+    EXPECT_EQ(unique.size(), keys.size()) << "a key is listed twice";
+    return unique;
+  }
+  uint64_t Items() { return cache().Figures(instance_.processes().threads_used()).items; }
+
+  Instance instance_;
+  Caller caller_{};
+};
+
+TEST_F(CacheTest, SetAddsOnlyWhatIsAbsentAndUpdateStoresInAnyCase) {
+  Make(10, 64, 100, 16);
+  EXPECT_EQ(Set("greeting", "hello"), Status::kOk);
+  EXPECT_EQ(Set("greeting", "again"), Status::kExists);
+  EXPECT_EQ(Get("greeting"), "hello");
+  EXPECT_EQ(Update("greeting", "goodbye"), Status::kOk);
+  EXPECT_EQ(Get("greeting"), "goodbye");
+  EXPECT_EQ(Update("another", "one"), Status::kOk);
+  EXPECT_EQ(Items(), 2u);
+}
+
+TEST_F(CacheTest, DelTellsWhetherThereWasSomething) {
+  Make(10, 64, 100, 16);
+  EXPECT_EQ(Del("nothing"), Status::kNotFound);
+  Set("something", "x");
+  EXPECT_EQ(Del("something"), Status::kOk);
+  EXPECT_EQ(Del("something"), Status::kNotFound);
+  EXPECT_EQ(Get("something"), "(none)");
+}
+
+TEST_F(CacheTest, ValuesOfEveryLengthUpToTheBlockComeBackWithTheirFlags) {
+  Make(4, 300, 100, 4);
+  for (uint32_t size = 0; size <= 300; size++) {
+    const std::string value(size, static_cast<char>('a' + size % 26));
+    ASSERT_EQ(cache().Store(caller_, KeyFor(cache(), "k"), How::kReplace, value.data(), size, kAscii | kText, 5000 + size), Status::kOk);
+    Found found;
+    ASSERT_EQ(Get("k", &found), value);
+    ASSERT_EQ(found.size, size);
+    ASSERT_EQ(found.flags, uint32_t{kAscii | kText});
+    ASSERT_EQ(found.expires_at, 5000 + size);
+  }
+  EXPECT_EQ(Update("k", std::string(301, 'x')), Status::kValueTooLarge);
+  EXPECT_EQ(Get("k").size(), 300u) << "a refused update keeps the old value";
+}
+
+TEST_F(CacheTest, KeysFromOneByteToTheLongestAreToldApart) {
+  Make(200, 8, 120, 4);
+  Key key;
+  EXPECT_EQ(cache().KeyOf(nullptr, 0, &key), Status::kKeyEmpty);
+  const std::string longest(121, 'k');
+  EXPECT_EQ(cache().KeyOf(reinterpret_cast<const uint8_t*>(longest.data()), 121, &key), Status::kKeyTooLong);
+  for (size_t size = 1; size <= 120; size++) ASSERT_EQ(Set(std::string(size, 'k'), std::to_string(size)), Status::kOk);
+  for (size_t size = 1; size <= 120; size++) ASSERT_EQ(Get(std::string(size, 'k')), std::to_string(size));
+  EXPECT_EQ(Keys().size(), 120u);
+  const std::string odd("a\0b\xff\n", 5);
+  EXPECT_EQ(Set(odd, "bytes"), Status::kOk);
+  EXPECT_EQ(Get(odd), "bytes");
+  EXPECT_EQ(Get("a"), "(none)");
+}
+
+TEST_F(CacheTest, HoldsExactlyAsManyItemsAsItWasMadeFor) {
+  Make(7, 16, 100, 4);
+  for (int i = 0; i < 7; i++) ASSERT_EQ(Set("key-" + std::to_string(i), "v"), Status::kOk) << i;
+  EXPECT_EQ(Set("one more", "v"), Status::kFull);
+  EXPECT_EQ(cache().Figures(1).full, 1u);
+  EXPECT_EQ(Update("key-3", "still possible"), Status::kOk) << "a full cache updates";
+  EXPECT_EQ(Del("key-0"), Status::kOk);
+  EXPECT_EQ(Set("one more", "v"), Status::kOk);
+  EXPECT_EQ(Set("and another", "v"), Status::kFull);
+  EXPECT_EQ(Items(), 7u);
+}
+
+TEST_F(CacheTest, ARefusedSetLeavesNoSlotBehind) {
+  Make(3, 16, 100, 4);
+  for (int i = 0; i < 3; i++) Set("key-" + std::to_string(i), "v");
+  for (int i = 0; i < 100; i++) EXPECT_EQ(Set("key-1", "v"), Status::kExists);
+  for (int i = 0; i < 100; i++) EXPECT_EQ(Set("other", "v"), Status::kFull);
+  for (int i = 0; i < 3; i++) EXPECT_EQ(Del("key-" + std::to_string(i)), Status::kOk);
+  for (int i = 0; i < 3; i++) EXPECT_EQ(Set("new-" + std::to_string(i), "v"), Status::kOk);
+}
+
+TEST_F(CacheTest, ExpiryIsExactToTheMillisecond) {
+  Make(10, 16, 100, 4);
+  Set("short", "v", 1500);
+  test_clock_ms = 1499;
+  EXPECT_EQ(Get("short"), "v");
+  EXPECT_EQ(Set("short", "w"), Status::kExists);
+  test_clock_ms = 1500;
+  EXPECT_EQ(Get("short"), "(none)");
+  EXPECT_TRUE(Keys().empty());
+  EXPECT_EQ(Set("short", "w", 3000), Status::kOk) << "what has expired does not block set";
+  EXPECT_EQ(Get("short"), "w");
+  test_clock_ms = 3000;
+  EXPECT_EQ(Del("short"), Status::kNotFound) << "what has expired is not there to be deleted";
+  EXPECT_EQ(Items(), 0u) << "but its slot is free again";
+}
+
+TEST_F(CacheTest, WhatHasExpiredMakesRoomBeforeAnybodySweeps) {
+  Make(4, 16, 100, 4);
+  for (int i = 0; i < 4; i++) ASSERT_EQ(Set("key-" + std::to_string(i), "v", i % 2 ? 2000 : 0), Status::kOk);
+  EXPECT_EQ(Set("new", "v"), Status::kFull);
+  test_clock_ms = 2000;
+  EXPECT_EQ(Set("new", "v"), Status::kOk);
+  EXPECT_EQ(Set("newer", "v"), Status::kOk);
+  EXPECT_EQ(Set("newest", "v"), Status::kFull);
+  EXPECT_EQ(Get("key-0"), "v");
+  EXPECT_EQ(Get("key-2"), "v");
+}
+
+TEST_F(CacheTest, SweepRemovesExactlyWhatHasExpired) {
+  Make(100, 16, 100, 16);
+  for (uint64_t i = 0; i < 100; i++) Set("key-" + std::to_string(i), "v", 2000 + i);
+  EXPECT_EQ(cache().Sweep(caller_), 0u);
+  test_clock_ms = 2049;
+  EXPECT_EQ(cache().Sweep(caller_), 50u);
+  EXPECT_EQ(Items(), 50u);
+  EXPECT_EQ(cache().Sweep(caller_), 0u);
+  test_clock_ms = 2099;
+  EXPECT_EQ(cache().Sweep(caller_), 50u);
+  EXPECT_EQ(Items(), 0u);
+}
+
+TEST_F(CacheTest, ClearRemovesEverythingAndTellsHowMuch) {
+  Make(50, 16, 100, 16);
+  uint64_t removed = 99;
+  EXPECT_EQ(cache().Clear(caller_, &removed), Status::kOk);
+  EXPECT_EQ(removed, 0u);
+  for (int i = 0; i < 50; i++) Set("key-" + std::to_string(i), "v");
+  EXPECT_EQ(cache().Clear(caller_, &removed), Status::kOk);
+  EXPECT_EQ(removed, 50u);
+  EXPECT_TRUE(Keys().empty());
+  for (int i = 0; i < 50; i++) EXPECT_EQ(Set("key-" + std::to_string(i), "v"), Status::kOk);
+}
+
+TEST_F(CacheTest, KeysListsWhatLives) {
+  Make(100, 16, 100, 2);
+  std::set<std::string> stored;
+  for (int i = 0; i < 60; i++) stored.insert("key-" + std::to_string(i)), Set("key-" + std::to_string(i), "v");
+  EXPECT_EQ(Keys(), stored);
+}
+
+TEST_F(CacheTest, CountersStartAtZeroWrapInTwosComplementAndLiveAsLongAsTheyWereGiven) {
+  Make(10, 16, 100, 4);
+  uint64_t result = 0;
+  EXPECT_EQ(Inc("n", 5, &result, 2000), Status::kOk);
+  EXPECT_EQ(result, 5u);
+  EXPECT_EQ(Inc("n", static_cast<uint64_t>(-7), &result, 9000), Status::kOk);
+  EXPECT_EQ(static_cast<int64_t>(result), -2);
+  EXPECT_EQ(Inc("n", uint64_t{1} << 63, &result), Status::kOk);
+  EXPECT_EQ(static_cast<int64_t>(result), INT64_MAX - 1);
+  EXPECT_EQ(Inc("n", 3, &result), Status::kOk);
+  EXPECT_EQ(static_cast<int64_t>(result), INT64_MIN + 1);
+  test_clock_ms = 2000;
+  EXPECT_EQ(Inc("n", 1, &result), Status::kOk);
+  EXPECT_EQ(result, 1u) << "it expired when its first addition said, not when a later one did";
+}
+
+TEST_F(CacheTest, TextAndOddLengthsAreNoNumbers) {
+  Make(10, 16, 100, 4);
+  uint64_t result = 0;
+  Set("short", "1234567");
+  Set("text", "12345678", 0, kText | kAscii);
+  Set("binary", std::string("\1\0\0\0\0\0\0\0", 8));
+  EXPECT_EQ(Inc("short", 1, &result), Status::kNotANumber);
+  EXPECT_EQ(Inc("text", 1, &result), Status::kNotANumber);
+  EXPECT_EQ(Inc("binary", 1, &result), Status::kOk);
+  EXPECT_EQ(result, 2u);
+  EXPECT_EQ(Get("short"), "1234567");
+}
+
+TEST_F(CacheTest, ACounterNeedsABlockOfEightBytesAndASlot) {
+  Make(1, 7, 100, 4);
+  uint64_t result = 0;
+  EXPECT_EQ(Inc("n", 1, &result), Status::kValueTooLarge);
+  Set("taken", "v");
+  EXPECT_EQ(Set("n", "v"), Status::kFull);
+}
+
+TEST_F(CacheTest, HitsAndMissesAreCountedOnlyWhenAsked) {
+  Make(10, 16, 100, 4);
+  Set("k", "v");
+  Get("k"), Get("k"), Get("absent");
+  cache().Read(caller_, KeyFor(cache(), "k"), Cache::kUncounted, [](const uint8_t*, const Found&) {});
+  const CacheFigures figures = cache().Figures(instance_.processes().threads_used());
+  EXPECT_EQ(figures.hits, 2u);
+  EXPECT_EQ(figures.misses, 1u);
+}
+
+TEST_F(CacheTest, AValueMayBeBuiltInItsPlace) {
+  Make(2, 16, 100, 4);
+  uint8_t* room = cache().Begin(caller_);
+  ASSERT_NE(room, nullptr);
+  memcpy(room, "in place", 8);
+  EXPECT_EQ(cache().Publish(caller_, KeyFor(cache(), "k"), How::kAdd, 8, 0, 0), Status::kOk);
+  EXPECT_EQ(Get("k"), "in place");
+  memcpy(cache().Begin(caller_), "not published", 13);
+  EXPECT_EQ(Get("k"), "in place");
+}
+
+TEST_F(CacheTest, GeometryThatTheLayoutCannotNumberIsRefused) {
+  EXPECT_EQ(Cache::Validate({10, 64, 100, 16, 8, 0}), Status::kOk);
+  EXPECT_EQ(Cache::Validate({(1u << 30) + 1, 64, 100, 16, 8, 0}), Status::kTooLarge);
+  EXPECT_EQ(Cache::Validate({10, (1u << 30) + 1, 100, 16, 8, 0}), Status::kTooLarge);
+  EXPECT_EQ(Cache::Validate({UINT32_MAX, 64, 100, 16, UINT32_MAX, 0}), Status::kTooLarge);
+  EXPECT_EQ(Cache::Validate({10, 64, 100, 15, 8, 0}), Status::kForeign);
+  EXPECT_EQ(Cache::Validate({0, 64, 100, 16, 8, 0}), Status::kForeign);
+  EXPECT_EQ(Cache::Validate({10, 0, 100, 16, 8, 0}), Status::kForeign);
+  EXPECT_EQ(Cache::Validate({10, 64, 0, 16, 8, 0}), Status::kForeign);
+  EXPECT_EQ(Cache::Validate({10, 64, 65536, 16, 8, 0}), Status::kForeign);
+}
+
+// The same calls on a std::map; two buckets, so that chains are long.
+struct Model {
+  struct Entry {
+    std::string value;
+    uint64_t expires_at;
+  };
+  std::map<std::string, Entry> entries;
+  uint32_t most;
+
+  Entry* Live(const std::string& key) {
+    auto found = entries.find(key);
+    return found == entries.end() || (found->second.expires_at && found->second.expires_at <= TestMs()) ? nullptr : &found->second;
+  }
+  Status Store(const std::string& key, bool add, const std::string& value, uint64_t expires_at) {
+    if (add && Live(key)) return Status::kExists;
+    if (!entries.count(key) && entries.size() >= most) {
+      for (auto it = entries.begin(); it != entries.end();) it = Live(it->first) ? std::next(it) : entries.erase(it);
+      if (entries.size() >= most) return Status::kFull;
+    }
+    entries[key] = {value, expires_at};
+    return Status::kOk;
+  }
+};
+
+TEST_F(CacheTest, AHundredThousandRandomCallsAnswerAsAMapWould) {
+  Make(40, 64, 100, 2);
+  Model model{{}, 40};
+  Dice dice(20260);
+  for (int i = 0; i < 100000; i++) {
+    if (i % 64 == 0) test_clock_ms += dice.Below(40);
+    const uint32_t n = dice.Below(60);
+    const std::string key = n % 5 == 4 ? std::string(90, 'k') + std::to_string(n) : "key-" + std::to_string(n);
+    const std::string value(dice.Below(65), static_cast<char>('a' + dice.Below(26)));
+    const uint64_t expires_at = dice.Below(3) ? 0 : TestMs() + dice.Below(60);
+    switch (dice.Below(8)) {
+      case 0: case 1:
+        ASSERT_EQ(Set(key, value, expires_at), model.Store(key, true, value, expires_at)) << "call " << i;
+        break;
+      case 2: case 3:
+        ASSERT_EQ(Update(key, value, expires_at), model.Store(key, false, value, expires_at)) << "call " << i;
+        break;
+      case 4: {
+        const bool there = model.Live(key) != nullptr;
+        model.entries.erase(key);
+        ASSERT_EQ(Del(key), there ? Status::kOk : Status::kNotFound) << "call " << i;
+        break;
+      }
+      case 5: {
+        uint64_t result = 0, sum = 0;
+        Model::Entry* entry = model.Live(key);
+        Status expected = Status::kNotANumber;
+        if (!entry) {
+          sum = n;
+          expected = model.Store(key, true, std::string(reinterpret_cast<char*>(&sum), 8), expires_at);
+        } else if (entry->value.size() == 8) {
+          memcpy(&sum, entry->value.data(), 8);
+          sum += n;
+          entry->value.assign(reinterpret_cast<char*>(&sum), 8);
+          expected = Status::kOk;
+        }
+        ASSERT_EQ(Inc(key, n, &result, expires_at), expected) << "call " << i;
+        if (expected == Status::kOk) {
+          ASSERT_EQ(result, sum) << "call " << i;
+        }
+        break;
+      }
+      default: {
+        Model::Entry* entry = model.Live(key);
+        ASSERT_EQ(Get(key), entry ? entry->value : "(none)") << "call " << i;
+      }
+    }
+    if (i % 5000 == 0) {
+      ASSERT_EQ(cache().Check(), "") << "call " << i;
+      std::set<std::string> live;
+      for (const auto& [name, entry] : model.entries)
+        if (model.Live(name)) live.insert(name);
+      ASSERT_EQ(Keys(), live) << "call " << i;
+    }
+    if (i % 20000 == 19999) {
+      uint64_t removed;
+      cache().Clear(caller_, &removed);
+      model.entries.clear();
+    }
+  }
+}
+
+TEST_F(CacheTest, CheckSeesEveryKindOfDamage) {
+  Make(8, 16, 100, 2);
+  for (int i = 0; i < 6; i++) Set("key-" + std::to_string(i), "v", i == 3 ? 5000 : 0);
+  Del("key-0");
+  const CachePlaces at = CachePlaces::Of(cache().geometry());
+  Segment& segment = cache().segment();
+  struct {
+    const char* invariant;
+    uint64_t offset;
+    uint32_t value;
+  } const damages[] = {
+      {"I1", at.buckets, 4000},
+      {"I2", at.pool + offsetof(Pool, head), 2},
+      {"I4", at.pool + offsetof(Pool, count), 7},
+      {"I4", at.stripes + offsetof(Stripe, count), 40},
+      {"I4", at.stripes + sizeof(Stripe) + offsetof(Stripe, count), 40},
+      {"I6", at.cells + offsetof(Cell, intent) + offsetof(Intent, armed), 1},
+      {"I2", at.cells + offsetof(Cell, spare), 3},
+      {"I3", at.items + 3 * sizeof(Item) + offsetof(Item, key), 0x41414141},
+      {"I3", at.items + 3 * sizeof(Item) + offsetof(Item, key_size), 0},
+      {"I3", at.items + 3 * sizeof(Item) + offsetof(Item, value_size), 17},
+  };
+  ASSERT_EQ(cache().Check(), "");
+  for (const auto& damage : damages) {
+    uint32_t* word = segment.At<uint32_t>(damage.offset);
+    const uint32_t before = *word;
+    *word = damage.value;
+    EXPECT_EQ(cache().Check().substr(0, 2), damage.invariant) << "at " << damage.offset;
+    *word = before;
+    ASSERT_EQ(cache().Check(), "");
+  }
+  uint64_t* earliest = segment.At<uint64_t>(at.stripes + KeyFor(cache(), "key-3").stripe * sizeof(Stripe) + offsetof(Stripe, earliest));
+  const uint64_t before = *earliest;
+  *earliest = 5001;
+  EXPECT_EQ(cache().Check().substr(0, 2), "I5");
+  *earliest = before;
+}
+
+}  // namespace
+}  // namespace uwshm::test

@@ -1,0 +1,182 @@
+// Who is alive and who is not, without clocks and without believing in pids;
+// and what happens when there is no room for one more.
+#include <gtest/gtest.h>
+
+#include "child.hpp"
+
+namespace uwshm::test {
+namespace {
+
+class ProcessTableTest : public ::testing::Test {
+ protected:
+  static constexpr uint32_t kProcesses = 4;
+
+  void SetUp() override { CreateOrEnd(instance_, {Spec("subject", 10, 64, 100, 16)}, kProcesses); }
+  void TearDown() override { instance_.Leave(); }
+
+  ProcessTable& table() { return instance_.processes(); }
+
+  uint32_t SlotOf(pid_t pid) {
+    for (uint32_t slot = 0; slot < kProcesses; slot++)
+      if (table().process(slot).claimed != 0 && table().process(slot).pid == static_cast<uint32_t>(pid)) return slot;
+    return kProcesses;
+  }
+  uint32_t Taken() {
+    uint32_t taken = 0;
+    for (uint32_t slot = 0; slot < kProcesses; slot++) taken += table().process(slot).claimed != 0;
+    return taken;
+  }
+
+  // A child that attaches, says so in `*ready_`, waits for `*go_` and ends by `end`.
+  std::unique_ptr<Child> Attached(const std::function<int()>& end) {
+    const uint32_t before = **ready_;
+    auto child = std::make_unique<Child>([this, end] {
+      auto* other = new Instance;
+      Caller caller;
+      AttachOrEnd(*other, instance_.Descriptors(), &caller);
+      ++**ready_;
+      while (**go_ == 0) usleep(100);
+      return end();
+    });
+    EXPECT_TRUE(Eventually([&] { return **ready_ > before; }));
+    return child;
+  }
+
+  void DiesBy(const std::function<int()>& end, const std::function<void(Child&)>& act) {
+    auto child = Attached(end);
+    const uint32_t slot = SlotOf(child->pid());
+    ASSERT_LT(slot, kProcesses);
+    EXPECT_TRUE(table().Alive(slot));
+    EXPECT_EQ(instance_.Reclaim(), 0u) << "nobody is dead yet";
+    act(*child);
+    EXPECT_TRUE(Eventually([&] { return !table().Alive(slot); }));
+    EXPECT_EQ(instance_.Reclaim(), 1u);
+    EXPECT_EQ(table().process(slot).claimed, 0u);
+    EXPECT_EQ(instance_.Reclaim(), 0u) << "a slot is reclaimed once";
+  }
+
+  Instance instance_;
+  std::unique_ptr<SharedWord> ready_ = std::make_unique<SharedWord>(), go_ = std::make_unique<SharedWord>();
+};
+
+TEST_F(ProcessTableTest, AKilledProcessIsDead) {
+  DiesBy([] { return 0; }, [](Child& child) { child.Kill(); });
+}
+
+TEST_F(ProcessTableTest, AProcessThatExitsIsDead) {
+  DiesBy([] { return 0; }, [this](Child&) { **go_ = 1; });
+}
+
+TEST_F(ProcessTableTest, AProcessThatAbortsIsDead) {
+  DiesBy([]() -> int { signal(SIGABRT, SIG_DFL), abort(); }, [this](Child&) { **go_ = 1; });
+}
+
+TEST_F(ProcessTableTest, AProcessThatBecomesAnotherProgramIsDeadThoughItsPidLives) {
+  auto child = Attached([]() -> int { return execlp("sleep", "sleep", "1000", nullptr); });
+  const uint32_t slot = SlotOf(child->pid());
+  **go_ = 1;
+  EXPECT_TRUE(Eventually([&] { return !table().Alive(slot); }));
+  EXPECT_EQ(kill(child->pid(), 0), 0);
+  EXPECT_EQ(instance_.Reclaim(), 1u);
+}
+
+TEST_F(ProcessTableTest, AFrozenProcessIsAlive) {
+  auto child = Attached([] { return 0; });
+  const uint32_t slot = SlotOf(child->pid());
+  child->Freeze();
+  EXPECT_TRUE(table().Alive(slot));
+  EXPECT_EQ(instance_.Reclaim(), 0u);
+  child->Thaw();
+}
+
+TEST_F(ProcessTableTest, AProcessThatLeavesIsReclaimed) {
+  auto child = Attached([] { return 0; });
+  EXPECT_EQ(Taken(), 2u);
+  **go_ = 1;
+  EXPECT_EQ(child->ExitCode(), 0);
+  EXPECT_EQ(instance_.Reclaim(), 1u);
+  EXPECT_EQ(Taken(), 1u);
+}
+
+TEST_F(ProcessTableTest, ASlotHasANewGenerationEachTime) {
+  uint32_t slot = kProcesses, last = 0;
+  for (int round = 0; round < 5; round++) {
+    auto child = Attached([] { return 0; });
+    if (round == 0) slot = SlotOf(child->pid());
+    ASSERT_EQ(SlotOf(child->pid()), slot);
+    EXPECT_GT(table().process(slot).generation, last);
+    last = table().process(slot).generation;
+    child->Kill();
+    ASSERT_EQ(instance_.Reclaim(), 1u);
+  }
+}
+
+TEST_F(ProcessTableTest, WithoutAFreeSlotAProcessIsRefused) {
+  std::vector<std::unique_ptr<Child>> children;
+  for (uint32_t i = 1; i < kProcesses; i++) children.push_back(Attached([] { return 0; }));
+  Child late([this] {
+    Instance other;
+    Trouble trouble;
+    return static_cast<int>(other.Attach(kInstance, instance_.Descriptors(), Me(), &trouble));
+  });
+  EXPECT_EQ(static_cast<Status>(late.ExitCode()), Status::kNoProcessSlot);
+}
+
+TEST_F(ProcessTableTest, ATableFullOfTheDeadIsReclaimedByWhoeverAttaches) {
+  for (uint32_t i = 1; i < kProcesses; i++) Attached([] { return 0; });  // each is killed at once
+  EXPECT_EQ(Taken(), kProcesses);
+  Child late([this] {
+    Instance other;
+    Trouble trouble;
+    return static_cast<int>(other.Attach(kInstance, instance_.Descriptors(), Me(), &trouble));
+  });
+  EXPECT_EQ(static_cast<Status>(late.ExitCode()), Status::kOk);
+}
+
+TEST_F(ProcessTableTest, ThreadSlotsRunOutAndComeBack) {
+  std::vector<Caller> callers(kProcesses * Instance::kThreadsPerProcess);
+  for (Caller& caller : callers) ASSERT_EQ(instance_.EnterThread(&caller), Status::kOk);
+  Caller late{};
+  EXPECT_EQ(instance_.EnterThread(&late), Status::kNoThreadSlot);
+  instance_.LeaveThread(callers[5]);
+  EXPECT_EQ(instance_.EnterThread(&late), Status::kOk);
+  EXPECT_EQ(late.thread, callers[5].thread);
+}
+
+TEST_F(ProcessTableTest, ThreadSlotsOfTheDeadGoToWhoeverNeedsThem) {
+  Child greedy([this] {
+    auto* other = new Instance;
+    Caller caller{};
+    AttachOrEnd(*other, instance_.Descriptors(), &caller);
+    while (other->EnterThread(&caller) == Status::kOk) {
+    }
+    return 0;
+  });
+  EXPECT_EQ(greedy.ExitCode(), 0);
+  Caller caller{};
+  EXPECT_EQ(instance_.EnterThread(&caller), Status::kOk);
+}
+
+// Killed at any moment of its arrival, a process leaves no slot taken for good.
+TEST_F(ProcessTableTest, AProcessKilledWhileItAttachesLeavesNothing) {
+  Dice dice(7);
+  for (int round = 0; round < 300; round++) {
+    const uint32_t before = **ready_, turns = dice.Below(60000);
+    Child child([this]() -> int {
+      auto* other = new Instance;
+      Caller caller{};
+      AttachOrEnd(*other, instance_.Descriptors(), &caller);
+      ++**ready_;
+      for (;;) pause();
+    });
+    for (uint32_t turn = 0; turn < turns && **ready_ == before; turn++) std::atomic_signal_fence(std::memory_order_seq_cst);
+    child.Kill();
+    ASSERT_TRUE(Eventually([&] { return instance_.Reclaim(), Taken() == 1; })) << "round " << round;
+  }
+  Caller caller{};
+  EXPECT_EQ(instance_.EnterThread(&caller), Status::kOk);
+  EXPECT_EQ(instance_.caches()[0]->Check(), "");
+}
+
+}  // namespace
+}  // namespace uwshm::test

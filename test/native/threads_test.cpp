@@ -1,0 +1,155 @@
+// Several threads of one process on few keys: what ThreadSanitizer can see of
+// a structure that is shared between processes. Every value proves itself.
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "proof.hpp"
+#include "world.hpp"
+
+namespace uwshm::test {
+namespace {
+
+constexpr uint32_t kThreads = 4, kKeys = 8, kCounters = 2;
+#if defined(__SANITIZE_THREAD__)
+constexpr uint32_t kCalls = 15000;
+#else
+constexpr uint32_t kCalls = 150000;
+#endif
+
+struct Shape {
+  const char* name;
+  uint32_t items, hashsize;
+};
+
+class ThreadsTest : public ::testing::TestWithParam<Shape> {
+ protected:
+  void SetUp() override {
+    CreateOrEnd(instance_, {Spec("subject", GetParam().items, 200, 100, GetParam().hashsize)}, 4);
+    for (uint32_t i = 0; i < kKeys; i++) names_.push_back(i % 4 == 3 ? std::string(90, 'k') + std::to_string(i) : "key-" + std::to_string(i));
+    for (uint32_t i = 0; i < kCounters; i++) names_.push_back("counter-" + std::to_string(i));
+  }
+  void TearDown() override { instance_.Leave(); }
+
+  Cache& cache() { return *instance_.caches()[0]; }
+
+  // One thread's part; its first complaint.
+  std::string Work(uint32_t id) {
+    Caller caller{};
+    if (instance_.EnterThread(&caller) != Status::kOk) return "no thread slot";
+    std::vector<Key> keys;
+    for (const std::string& name : names_) keys.push_back(KeyFor(cache(), name));
+    Dice dice(id + 1);
+    uint64_t seen[kKeys][kThreads] = {}, counted[kCounters] = {};
+    for (uint32_t call = 1; call <= kCalls; call++) {
+      const uint32_t key = dice.Below(kKeys), die = dice.Below(1000);
+      Status status = Status::kOk;
+      if (die < 400) {
+        Proof proof{};
+        const char* what = nullptr;
+        status = Fetch(caller, keys[key], key, &proof, &what);
+        if (what != nullptr) return what;
+        if (status == Status::kOk) {
+          if (proof.writer >= kThreads) return "a writer that is nobody";
+          if (proof.count < seen[key][proof.writer]) return "an old value came back";
+          seen[key][proof.writer] = proof.count;
+        }
+      } else if (die < 700) {
+        uint8_t bytes[200];
+        const uint32_t size = sizeof(Proof) + dice.Below(sizeof bytes - sizeof(Proof) + 1), flags = dice.Below(3) << 8;
+        WriteProof(bytes, key, id, call, size, flags);
+        const uint64_t expires_at = dice.Below(3) == 0 ? BootMs() + dice.Below(4) : 0;
+        status = cache().Store(caller, keys[key], die < 550 ? How::kAdd : How::kReplace, bytes, size, flags, expires_at);
+        if (status == Status::kExists || status == Status::kFull) status = Status::kOk;
+      } else if (die < 850) {
+        status = cache().Remove(caller, keys[key]);
+      } else if (die < 990) {
+        uint64_t result = 0;
+        const uint32_t counter = dice.Below(kCounters);
+        status = cache().Add(caller, keys[kKeys + counter], 1, 0, &result);
+        if (status == Status::kFull) continue;
+        if (result <= counted[counter]) return "a counter went back";
+        counted[counter] = result;
+        additions_[counter]++;
+      } else if (die < 996) {
+        cache().Sweep(caller);
+      } else {
+        std::vector<std::string> listed;
+        status = cache().Keys(caller, &listed);
+        for (const std::string& name : listed)
+          if (std::find(names_.begin(), names_.end(), name) == names_.end()) return "a key that nobody stored";
+      }
+      if (status != Status::kOk && status != Status::kNotFound) return "status " + std::to_string(static_cast<int>(status));
+    }
+    return "";
+  }
+
+  Status Fetch(const Caller& caller, const Key& where, uint32_t key, Proof* proof, const char** what) {
+    uint8_t copy[200];
+    Found found{};
+    Status status = cache().Read(caller, where, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
+      found = now;
+      CopyOut(copy, bytes, now.size);
+    });
+    if (status == Status::kOk) *what = ReadProof(copy, key, found.size, found.flags, proof);
+    return status;
+  }
+
+  Instance instance_;
+  std::vector<std::string> names_;
+  std::atomic<uint64_t> additions_[kCounters] = {};
+};
+
+TEST_P(ThreadsTest, ManyThreadsOnFewKeysSeeWholeValuesInOrder) {
+  std::string complaints[kThreads];
+  std::vector<std::thread> threads;
+  for (uint32_t id = 0; id < kThreads; id++) threads.emplace_back([&, id] { complaints[id] = Work(id); });
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& complaint : complaints) EXPECT_EQ(complaint, "");
+  EXPECT_EQ(cache().Check(), "");
+  Caller caller{};
+  ASSERT_EQ(instance_.EnterThread(&caller), Status::kOk);
+  for (uint32_t counter = 0; counter < kCounters; counter++) {
+    uint64_t value = 0;
+    cache().Read(caller, KeyFor(cache(), names_[kKeys + counter]), Cache::kUncounted,
+                 [&](const uint8_t* bytes, const Found&) { value = LoadWord(bytes); });
+    EXPECT_EQ(value, additions_[counter]);
+  }
+}
+
+// Stripes come from buckets: hashsize 1 puts every key behind one lock.
+INSTANTIATE_TEST_SUITE_P(Shapes, ThreadsTest,
+                         ::testing::Values(Shape{"OneStripe", 20, 1}, Shape{"OneStripeTooSmall", 6, 1}, Shape{"FourStripes", 20, 4},
+                                           Shape{"ManyStripesTooSmall", 5, 64}),
+                         [](const auto& subject) { return subject.param.name; });
+
+// Threads come and go while others work, as worker_threads do.
+TEST(ThreadsComeAndGo, TheirSlotsAreUsedAgain) {
+  Instance instance;
+  CreateOrEnd(instance, {Spec("subject", 20, 64, 100, 4)}, 2);
+  Cache& cache = *instance.caches()[0];
+  std::atomic<uint32_t> refused{0};
+  auto visit = [&](uint32_t id) {
+    for (int round = 0; round < 300; round++) {
+      Caller caller{};
+      if (instance.EnterThread(&caller) != Status::kOk) {
+        refused++;
+        continue;
+      }
+      const std::string name = "key-" + std::to_string((id * 7 + static_cast<uint32_t>(round)) % 25);
+      cache.Store(caller, KeyFor(cache, name), How::kReplace, name.data(), name.size(), 0, 0);
+      if (round % 3 == 0) cache.Remove(caller, KeyFor(cache, name));
+      instance.LeaveThread(caller);
+    }
+  };
+  std::vector<std::thread> threads;
+  for (uint32_t id = 0; id < 4; id++) threads.emplace_back(visit, id);
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(refused, 0u);
+  EXPECT_LE(instance.processes().threads_used(), 4u);
+  EXPECT_EQ(cache.Check(), "");
+  instance.Leave();
+}
+
+}  // namespace
+}  // namespace uwshm::test
