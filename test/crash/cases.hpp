@@ -23,10 +23,11 @@ inline Contents ContentsOf(Cache& cache, const Caller& caller) {
   if (cache.Keys(caller, &names) != Status::kOk) contents["?"] = "keys failed";
   for (const std::string& name : names) {
     std::string text;
-    Status status = cache.Read(caller, KeyFor(cache, name), Cache::kUncounted, [&](const uint8_t* bytes, const Found& found) {
-      text.assign(reinterpret_cast<const char*>(bytes), found.size);
-      text += "|" + std::to_string(found.flags) + "|" + std::to_string(found.expires_at);
-    });
+    Status status =
+        cache.Read(caller, KeyFor(cache, name), Cache::kUncounted, [&](const uint8_t* bytes, const Found& found) {
+          text.assign(reinterpret_cast<const char*>(bytes), found.size);
+          text += "|" + std::to_string(found.flags) + "|" + std::to_string(found.expires_at);
+        });
     contents[name] = status == Status::kOk ? text : "read failed";
   }
   return contents;
@@ -48,7 +49,8 @@ inline const Start kStarts[] = {
     {"empty", [](Cache&, const Caller&, const Names& same, const Names&) { return same[0]; }},
     {"chain of 3, absent",
      [](Cache& cache, const Caller& me, const Names& same, const Names&) {
-       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "expired", kPast), Put(cache, me, same[2], "third", kLater);
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "expired", kPast),
+           Put(cache, me, same[2], "third", kLater);
        return same[3];
      }},
     {"chain of 3, the first",
@@ -111,7 +113,9 @@ inline const Operation kOperations[] = {
        return cache.Store(caller, KeyFor(cache, target), How::kReplace, "another new value", 17, kAscii, kLater - 1);
      }},
     {"del", false,
-     [](Cache& cache, const Caller& caller, const std::string& target) { return cache.Remove(caller, KeyFor(cache, target)); }},
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       return cache.Remove(caller, KeyFor(cache, target));
+     }},
     {"inc", false,
      [](Cache& cache, const Caller& caller, const std::string& target) {
        uint64_t result = 0;
