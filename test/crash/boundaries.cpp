@@ -61,8 +61,11 @@ class Boundaries {
     test_clock_ms = kNow;
     CreateOrEnd(instance_, {SmallCache()}, 4, TestMs);
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
-    for (uint32_t i = 0; same_.size() < 4 || other_.size() < 12; i++) AddName("key-" + std::to_string(i));
-    for (uint32_t i = 0; same_.back().size() < 90; i++) AddName(std::string(90, 'l') + std::to_string(i));
+    for (uint32_t i = 0; same_.size() < 4 || other_.size() < 12; i++) {
+      const std::string name = "key-" + std::to_string(i);
+      (KeyFor(cache(), name).bucket == 0 ? same_ : other_).push_back(name);
+    }
+    for (size_t size : {size_t{kInlineKey} + 20, size_t{kMiddleKey} + 20}) AddToBucket(size);
   }
 
   int Run() {
@@ -90,9 +93,12 @@ class Boundaries {
 
   Cache& cache() { return *instance_.caches()[0]; }
 
-  void AddName(const std::string& name) {
-    Names& names = KeyFor(cache(), name).bucket == 0 ? same_ : other_;
-    if (name.size() < 90 || &names == &same_) names.push_back(name);
+  // One more key of the bucket of `same_`, about so long.
+  void AddToBucket(size_t size) {
+    std::string name;
+    for (uint32_t i = 0; name.empty() || KeyFor(cache(), name).bucket != 0; i++)
+      name = std::string(size, 'l') + std::to_string(i);
+    same_.push_back(name);
   }
 
   void RunPair(const Operation& operation) {

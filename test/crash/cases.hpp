@@ -39,7 +39,7 @@ inline Status Put(Cache& cache, const Caller& caller, const std::string& name, c
 }
 
 // Leaves a cache as the call will find it and returns the key of the call.
-// `same` are keys of one bucket, the last of them a long one; `other` are not in it.
+// `same` are keys of one bucket, the last two a middle one and a long one; `other` are not in it.
 struct Start {
   const char* name;
   std::string (*build)(Cache& cache, const Caller& me, const Names& same, const Names& other);
@@ -89,6 +89,12 @@ inline const Start kStarts[] = {
      [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
        Put(cache, me, other[0], "beside"), Put(cache, me, same.back(), "a number"), Put(cache, me, same[0], "behind");
        return same.back();
+     }},
+    {"middle key, present",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       const std::string& middle = same[same.size() - 2];
+       Put(cache, me, other[0], "beside"), Put(cache, me, middle, "a number"), Put(cache, me, same[0], "behind");
+       return middle;
      }},
     {"long key, absent",
      [](Cache& cache, const Caller& me, const Names& same, const Names&) {
