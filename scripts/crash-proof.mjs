@@ -20,7 +20,8 @@ const storms = [
   { title: 'then three who repair', args: [some, '--mode', 'rescuer'] },
 ]
 
-const build = (variant) => execFileSync('make', ['-s', '-j2', '-C', 'test/native', `VARIANT=${variant}`, 'build'], { stdio: 'inherit' })
+const build = (variant) =>
+  execFileSync('make', ['-s', '-j2', '-C', 'test/native', `VARIANT=${variant}`, 'build'], { stdio: 'inherit' })
 build('plain')
 build('no-repair')
 
@@ -31,14 +32,19 @@ const broken = Array.from({ length: 10 }, (_, i) => run('no-repair', 'storm', 10
 const brokenBoundaries = run('no-repair', 'boundaries', 20)
 
 writeFileSync('docs/crash-proof.md', page())
-const bad = [...held, boundaries].some(({ code }) => code !== 0) || [...broken, brokenBoundaries].some(({ code }) => code !== 1 && code !== 3)
+const bad =
+  [...held, boundaries].some(({ code }) => code !== 0) ||
+  [...broken, brokenBoundaries].some(({ code }) => code !== 1 && code !== 3)
 console.log(bad ? 'docs/crash-proof.md: a promise was broken' : 'docs/crash-proof.md: every promise held')
 process.exit(bad ? 1 : 0)
 
 /** The program's code, its lines, and the figures of its last line. */
 function run(variant, program, ...args) {
   console.log(`${variant}: ${program} ${args.join(' ')}`)
-  const { status, stdout } = spawnSync(`${out}/${variant}/${program}`, args.map(String), { encoding: 'utf8', maxBuffer: 1 << 26 })
+  const { status, stdout } = spawnSync(`${out}/${variant}/${program}`, args.map(String), {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  })
   const lines = stdout.trim().split('\n')
   return { code: status, lines, ...JSON.parse(lines.at(-1)) }
 }
@@ -93,7 +99,15 @@ ${broken.map((storm, i) => `| storm, seed ${i + 1} | ${storm.held ? '**did not**
 
 function stormRow(storm) {
   const ms = (times) => `${times.p50} / ${times.p99} / ${times.max}`
-  const figures = [storm.kills, `${storm.insidePercent} %`, storm.calls, storm.stuck, storm.wrong, storm.lost, storm.checks]
+  const figures = [
+    storm.kills,
+    `${storm.insidePercent} %`,
+    storm.calls,
+    storm.stuck,
+    storm.wrong,
+    storm.lost,
+    storm.checks,
+  ]
   return `| ${storm.title} | ${figures.map((figure) => figure.toLocaleString('en')).join(' | ')} | ${ms(storm.gapMs)} | ${ms(storm.calmMs)} |`
 }
 
@@ -104,15 +118,26 @@ function callRows(lines) {
     if (found === null) continue
     const before = calls.get(found[1]) ?? [0, 0, 0, 0, 0, 0]
     const figures = [1, ...found.slice(3).map(Number)]
-    calls.set(found[1], before.map((figure, i) => figure + figures[i]))
+    calls.set(
+      found[1],
+      before.map((figure, i) => figure + figures[i]),
+    )
   }
-  calls.set('**all**', [...calls.values()].reduce((all, figures) => all.map((figure, i) => figure + figures[i])))
-  return [...calls].map(([call, figures]) => `| ${call} | ${figures.map((figure) => figure.toLocaleString('en')).join(' | ')} |`)
+  calls.set(
+    '**all**',
+    [...calls.values()].reduce((all, figures) => all.map((figure, i) => figure + figures[i])),
+  )
+  return [...calls].map(
+    ([call, figures]) => `| ${call} | ${figures.map((figure) => figure.toLocaleString('en')).join(' | ')} |`,
+  )
 }
 
 function said({ lines }) {
   const line = lines.find((line) => /^(FAILED|BROKEN|STUCK)/.test(line)) ?? ''
-  return line.replace(/^BROKEN at kill \d+: /, '').replace(/ at 0x[0-9a-f]+/, '').replaceAll('|', ' ')
+  return line
+    .replace(/^BROKEN at kill \d+: /, '')
+    .replace(/ at 0x[0-9a-f]+/, '')
+    .replaceAll('|', ' ')
 }
 
 function sum(figures) {
@@ -120,5 +145,9 @@ function sum(figures) {
 }
 
 function glibc() {
-  return readFileSync('/etc/os-release', 'utf8').match(/PRETTY_NAME="(.*)"/)?.[1] + ', glibc ' + process.report.getReport().header.glibcVersionRuntime
+  return (
+    readFileSync('/etc/os-release', 'utf8').match(/PRETTY_NAME="(.*)"/)?.[1] +
+    ', glibc ' +
+    process.report.getReport().header.glibcVersionRuntime
+  )
 }
