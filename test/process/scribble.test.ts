@@ -2,7 +2,8 @@
 // here the test itself writes into the mapped segment, by its descriptor.
 
 import assert from 'node:assert/strict'
-import { readSync, writeSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import { fstatSync, readSync, writeSync } from 'node:fs'
 import { afterEach, test } from 'node:test'
 import { create, UwsgiError, uwsgi } from 'uwshm'
 import { native } from '../../dist/native.js'
@@ -12,6 +13,10 @@ create({ cache2: [{ name: 'victim', items: 100, blocksize: 8192, hashsize: 1 }],
 const cache = uwsgi.cache('victim')
 const segment = native.instance().fds[2]!
 const bucket = 4096
+const poolHead = 320
+const linkOf = (slot: number) => 8192 + slot * 64
+const clean = Buffer.alloc(fstatSync(segment).size)
+readSync(segment, clean, 0, clean.length, 0)
 
 const isCorrupt = (error: unknown) => error instanceof UwsgiError && error.code === 'CACHE_CORRUPT'
 
@@ -27,8 +32,16 @@ function scribble(offset: number, word: number): void {
   writeSync(segment, bytes, 0, 4, offset)
 }
 
+/** Runs `call` on the same cache in another process, which has five seconds. */
+function elsewhere(call: string): string {
+  const program = `import(${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)})
+    .then(({ uwsgi }) => { const cache = uwsgi.cache(); console.log('returned', ${call}) })
+    .catch((error) => console.log('threw', error.code))`
+  return spawnSync(process.execPath, ['-e', program], { encoding: 'utf8', timeout: 5000 }).stdout
+}
+
 afterEach(() => {
-  cache.clear()
+  writeSync(segment, clean, 0, clean.length, 0)
   assert.equal(native.checkCache(0), null)
 })
 
@@ -56,4 +69,15 @@ test('a get that fails halfway leaves the next one its own bytes', (t) => {
   first!.fill('-')
   assert.equal(String(cache.get('small')), 'as it was stored')
   assert.ok(first!.every((byte) => byte === 45))
+})
+
+test('links bent to circles end every call all the same', () => {
+  for (const call of ['cache.clear()', 'cache.keys().length', 'cache.getString("b")', 'cache.set("b", "")']) {
+    cache.set('a', 'alone in its chain')
+    const slot = wordAt(bucket)
+    scribble(linkOf(slot), slot)
+    scribble(poolHead, slot)
+    assert.match(elsewhere(call), /^(returned|threw CACHE_CORRUPT)/, call)
+    writeSync(segment, clean, 0, clean.length, 0)
+  }
 })
