@@ -7,15 +7,19 @@ namespace uwshm {
 template <class Which>
 Status Cache::RemoveWhere(const Caller& caller, uint32_t stripe, Guard::Mode mode, Which which, uint64_t* removed) {
   uint32_t bucket = stripe;
-  for (;;) {
+  // At most as many as there are slots: links that a scribbling process has bent
+  // to a circle would give victims for ever, and so could busy neighbours.
+  for (uint32_t turn = 0;; turn++) {
     Status status = ReturnReserved(caller);
     if (status != Status::kOk) return status;
+    if (turn > slots_) return Status::kOk;
     Guard guard(*locks_, StripeLock(stripe), caller, *this, mode);
     if (guard.status() != Status::kOk) return guard.status();
     Place victim{0, 0};
+    uint32_t steps = 0;
     for (; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
       victim = {buckets_[bucket].load(std::memory_order_relaxed), bucket};
-      for (uint32_t steps = 0; victim.slot != 0; steps++) {
+      for (; victim.slot != 0; steps++) {
         if (!ValidSlot(victim.slot) || steps > slots_) return Status::kCorrupt;
         if (which(At(victim.slot))) break;
         victim = {At(victim.slot).chain_next.load(std::memory_order_relaxed), LinkAfter(victim.slot)};
@@ -42,9 +46,10 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
   Guard guard(*locks_, StripeLock(stripe), caller, *this, mode);
   if (guard.status() != Status::kOk) return guard.status();
   uint64_t earliest = 0;
+  uint32_t steps = 0;  // of the whole stripe: all its chains together hold no more than there is
   for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
     Slot slot = buckets_[bucket].load(std::memory_order_relaxed);
-    for (uint32_t steps = 0; slot != 0; steps++) {
+    for (; slot != 0; steps++) {
       if (!ValidSlot(slot) || steps > slots_) return Status::kCorrupt;
       const uint64_t at = At(slot).expires_at.load(std::memory_order_relaxed);
       if (at != 0 && (earliest == 0 || at < earliest)) earliest = at;
@@ -77,9 +82,10 @@ Status Cache::Keys(const Caller& caller, std::vector<std::string>* keys) {
   for (uint32_t stripe = 0; stripe <= stripe_mask_; stripe++) {
     Guard guard(*locks_, StripeLock(stripe), caller, *this);
     if (guard.status() != Status::kOk) return guard.status();
+    uint32_t steps = 0;
     for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
       Slot slot = buckets_[bucket].load(std::memory_order_relaxed);
-      for (uint32_t steps = 0; slot != 0; steps++) {
+      for (; slot != 0; steps++) {
         if (!ValidSlot(slot) || steps > slots_) return Status::kCorrupt;
         const Item& item = At(slot);
         const uint32_t size = item.key_size.load(std::memory_order_relaxed);

@@ -31,10 +31,12 @@ let position = 0
 
 function newSlab(): void {
   // Not zeroed, unlike a new ArrayBuffer: every byte that a view shows is written first.
-  slab = Buffer.allocUnsafeSlow(SLAB).buffer
+  const fresh = Buffer.allocUnsafeSlow(SLAB).buffer
+  markAsUntransferable(fresh) // a transfer would pull the ground away from every other view
+  // Ours follows only when native code has it: any call may throw where the stack ends.
+  native.slab(fresh, 0)
+  slab = fresh
   position = 0
-  markAsUntransferable(slab) // a transfer would pull the ground away from every other view
-  native.slab(slab, 0)
 }
 
 export class Cache {
@@ -147,13 +149,21 @@ export class Cache {
       return this.get(key)
     }
     const own = Buffer.allocUnsafeSlow(needed)
-    native.slab(own.buffer, 0)
-    const size = this.#native.read(key)
-    native.slab(slab, position)
+    const size = this.#readTo(own.buffer, key)
     if (size === -1) return null
     // It may have been replaced by a longer one meanwhile.
     if (size < -1) return this.#getLarge(key, -2 - size)
     return size === needed ? own : own.subarray(0, size)
+  }
+
+  /** Native code must not be left with memory that only this call keeps alive, whatever `read` throws. */
+  #readTo(memory: ArrayBuffer, key: Bytes): number {
+    try {
+      native.slab(memory, 0)
+      return this.#native.read(key)
+    } finally {
+      native.slab(slab, position)
+    }
   }
 
   #refuse(): never {
