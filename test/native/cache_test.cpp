@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "world.hpp"
 
@@ -83,7 +85,9 @@ TEST_F(CacheTest, ValuesOfEveryLengthUpToTheBlockComeBackWithTheirFlags) {
   Make(4, 300, 100, 4);
   for (uint32_t size = 0; size <= 300; size++) {
     const std::string value(size, static_cast<char>('a' + size % 26));
-    ASSERT_EQ(cache().Store(caller_, KeyFor(cache(), "k"), How::kReplace, value.data(), size, kAscii | kText, 5000 + size), Status::kOk);
+    ASSERT_EQ(
+        cache().Store(caller_, KeyFor(cache(), "k"), How::kReplace, value.data(), size, kAscii | kText, 5000 + size),
+        Status::kOk);
     Found found;
     ASSERT_EQ(Get("k", &found), value);
     ASSERT_EQ(found.size, size);
@@ -168,6 +172,30 @@ TEST_F(CacheTest, SweepRemovesExactlyWhatHasExpired) {
   EXPECT_EQ(cache().Sweep(caller_), 0u);
   test_clock_ms = 2099;
   EXPECT_EQ(cache().Sweep(caller_), 50u);
+  EXPECT_EQ(Items(), 0u);
+}
+
+// The sweep runs in the master's event loop.
+TEST_F(CacheTest, SweepWaitsOnceForAPoolThatIsHeldAndNotOncePerStripe) {
+  Make(2000, 8, 16, 1024);
+  for (int i = 0; i < 2000; i++) ASSERT_EQ(Set(std::to_string(i), "short", 1500), Status::kOk);
+  test_clock_ms = 2000;
+  caller_.patience_ms = 20;
+  std::atomic<bool> held{false}, enough{false};
+  std::thread holder([&] {
+    const Caller other{1, caller_.pid, TestMs, 1000};
+    const CacheGeometry& geometry = cache().geometry();
+    Guard pool(instance_.locks(), geometry.first_lock + geometry.stripes(), other, cache());
+    for (held = true; !enough; std::this_thread::yield()) {
+    }
+  });
+  while (!held) std::this_thread::yield();
+  const uint64_t began = BootMs();
+  cache().Sweep(caller_);
+  EXPECT_LT(BootMs() - began, 1000u);
+  enough = true;
+  holder.join();
+  cache().Sweep(caller_);
   EXPECT_EQ(Items(), 0u);
 }
 
@@ -271,7 +299,9 @@ struct Model {
 
   Entry* Live(const std::string& key) {
     auto found = entries.find(key);
-    return found == entries.end() || (found->second.expires_at && found->second.expires_at <= TestMs()) ? nullptr : &found->second;
+    return found == entries.end() || (found->second.expires_at && found->second.expires_at <= TestMs())
+               ? nullptr
+               : &found->second;
   }
   Status Store(const std::string& key, bool add, const std::string& value, uint64_t expires_at) {
     if (add && Live(key)) return Status::kExists;
@@ -295,10 +325,10 @@ TEST_F(CacheTest, AHundredThousandRandomCallsAnswerAsAMapWould) {
     const std::string value(dice.Below(65), static_cast<char>('a' + dice.Below(26)));
     const uint64_t expires_at = dice.Below(3) ? 0 : TestMs() + dice.Below(60);
     switch (dice.Below(8)) {
-      case 0: case 1:
-        ASSERT_EQ(Set(key, value, expires_at), model.Store(key, true, value, expires_at)) << "call " << i;
-        break;
-      case 2: case 3:
+      case 0:
+      case 1: ASSERT_EQ(Set(key, value, expires_at), model.Store(key, true, value, expires_at)) << "call " << i; break;
+      case 2:
+      case 3:
         ASSERT_EQ(Update(key, value, expires_at), model.Store(key, false, value, expires_at)) << "call " << i;
         break;
       case 4: {
@@ -377,7 +407,8 @@ TEST_F(CacheTest, CheckSeesEveryKindOfDamage) {
     *word = before;
     ASSERT_EQ(cache().Check(), "");
   }
-  uint64_t* earliest = segment.At<uint64_t>(at.stripes + KeyFor(cache(), "key-3").stripe * sizeof(Stripe) + offsetof(Stripe, earliest));
+  uint64_t* earliest =
+      segment.At<uint64_t>(at.stripes + KeyFor(cache(), "key-3").stripe * sizeof(Stripe) + offsetof(Stripe, earliest));
   const uint64_t before = *earliest;
   *earliest = 5001;
   EXPECT_EQ(cache().Check().substr(0, 2), "I5");
