@@ -174,6 +174,9 @@ test('text is no counter, eight bytes are', () => {
   assert.equal(pages.getString('text'), 'eight888')
   pages.update('bytes', Buffer.from([5, 0, 0, 0, 0, 0, 0, 0]))
   assert.equal(pages.inc('bytes'), 6)
+  // 0x85 is no ASCII, though every byte was before: it is no text either.
+  assert.equal(pages.inc('bytes', 127), 0x85)
+  assert.equal(pages.getString('bytes'), String(pages.get('bytes')))
 })
 
 test('a counter lives as long as its first call said', () => {

@@ -169,7 +169,8 @@ Status ValueArgument(const Call& call, const uint8_t** bytes, size_t* size, uint
   }
   if (*size > most) return Status::kValueTooLarge;
   *bytes = array;
-  *flags = IsAscii(array, *size) ? uint32_t{kAscii} : 0;
+  // Eight bytes may become a counter, which changes in place while its flags stay.
+  *flags = *size != sizeof(uint64_t) && IsAscii(array, *size) ? uint32_t{kAscii} : 0;
   return Status::kOk;
 }
 
@@ -217,7 +218,10 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   });
   if (status == Status::kNotFound) return Null(env);
   if (status != Status::kOk) return call.home().Throw(status, call.cache());
-  if (text == nullptr) napi_create_string_utf8(env, reinterpret_cast<const char*>(room.bytes), found.size, &text);
+  if (text == nullptr && (found.flags & kAscii) == 0)
+    napi_create_string_utf8(env, reinterpret_cast<const char*>(room.bytes), found.size, &text);
+  if (text == nullptr)
+    napi_throw_error(env, "ERR_STRING_TOO_LONG", "the value is longer than a string can be; get() gives its bytes");
   return text;
 }
 
@@ -397,9 +401,10 @@ napi_value Keys(napi_env env, napi_callback_info info) {
     napi_handle_scope scope;
     napi_open_handle_scope(env, &scope);
     napi_value buffer;
-    napi_create_buffer_copy(env, keys[i].size(), keys[i].data(), nullptr, &buffer);
-    napi_set_element(env, list, i, buffer);
+    const bool made = napi_create_buffer_copy(env, keys[i].size(), keys[i].data(), nullptr, &buffer) == napi_ok &&
+                      napi_set_element(env, list, i, buffer) == napi_ok;
     napi_close_handle_scope(env, scope);
+    if (!made) return call.home().Throw(Status::kNoMemory, call.cache());
   }
   return list;
 }
