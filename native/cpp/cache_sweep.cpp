@@ -63,6 +63,8 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
 uint64_t Cache::Sweep(const Caller& caller, uint64_t most) {
   uint64_t removed = 0;
   for (uint32_t stripe = 0; stripe <= stripe_mask_ && removed < most; stripe++) {
+    // A pool whose owner does not go on is waited for once, not once a stripe.
+    if (ReturnReserved(caller) != Status::kOk) break;
     const uint64_t earliest = stripes_[stripe].earliest.load(std::memory_order_relaxed);
     if (earliest != 0 && earliest <= caller.now()) SweepStripe(caller, stripe, Guard::kTry, &removed);
   }

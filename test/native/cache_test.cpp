@@ -2,8 +2,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <set>
+#include <thread>
 
 #include "world.hpp"
 
@@ -170,6 +172,30 @@ TEST_F(CacheTest, SweepRemovesExactlyWhatHasExpired) {
   EXPECT_EQ(cache().Sweep(caller_), 0u);
   test_clock_ms = 2099;
   EXPECT_EQ(cache().Sweep(caller_), 50u);
+  EXPECT_EQ(Items(), 0u);
+}
+
+// The sweep runs in the master's event loop.
+TEST_F(CacheTest, SweepWaitsOnceForAPoolThatIsHeldAndNotOncePerStripe) {
+  Make(2000, 8, 16, 1024);
+  for (int i = 0; i < 2000; i++) ASSERT_EQ(Set(std::to_string(i), "short", 1500), Status::kOk);
+  test_clock_ms = 2000;
+  caller_.patience_ms = 20;
+  std::atomic<bool> held{false}, enough{false};
+  std::thread holder([&] {
+    const Caller other{1, caller_.pid, TestMs, 1000};
+    const CacheGeometry& geometry = cache().geometry();
+    Guard pool(instance_.locks(), geometry.first_lock + geometry.stripes(), other, cache());
+    for (held = true; !enough; std::this_thread::yield()) {
+    }
+  });
+  while (!held) std::this_thread::yield();
+  const uint64_t began = BootMs();
+  cache().Sweep(caller_);
+  EXPECT_LT(BootMs() - began, 1000u);
+  enough = true;
+  holder.join();
+  cache().Sweep(caller_);
   EXPECT_EQ(Items(), 0u);
 }
 

@@ -73,6 +73,25 @@ test('a broken or strange environment is refused', () => {
     )
 })
 
+test('an attempt that fails leaves neither mappings nor descriptors', () => {
+  const [head, fds] = environment.split(':') as [string, string]
+  const [root, locks] = fds.split(',') as [string, string]
+  // Root and locks are right, and mapped, when the cache turns out to be none.
+  const { stdout } = child(
+    `const { readFileSync, readdirSync } = process.getBuiltinModule('fs')
+     const count = () => [
+       readFileSync('/proc/self/maps', 'utf8').split('\\n').filter((line) => line.includes('uwshm:')).length,
+       readdirSync('/proc/self/fd').length,
+     ]
+     const before = count()
+     for (let i = 0; i < 20; i++) try { uwsgi.cacheGet('k') } catch (error) { if (error.code !== 'SEGMENT_FOREIGN') throw error }
+     console.log(JSON.stringify([before, count()]))`,
+    { UWSHM_ATTACH: `${head}:${root},${locks},${locks}` },
+  )
+  const [before, after] = JSON.parse(stdout)
+  assert.deepEqual(after, before)
+})
+
 test('a segment in a plain file, cut off, changed or of another layout is refused', (t) => {
   const directory = mkdtempSync(join(tmpdir(), 'uwshm-attach-'))
   t.after(() => rmSync(directory, { recursive: true }))

@@ -1,6 +1,7 @@
 // The cache as applications call it: one real instance, this process its master.
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { create, UwsgiError, uwsgi } from 'uwshm'
 
@@ -8,6 +9,7 @@ create({
   cache2: [
     { name: 'pages', items: 1000 },
     { name: 'tiny', items: 3, blocksize: 16, keysize: 8 },
+    { name: 'huge', items: 1, blocksize: 2 ** 28 },
   ],
 })
 const pages = uwsgi.cache('pages')
@@ -92,6 +94,21 @@ test('what does not fit is refused with its reason, and nothing changes', () => 
   assert.equal(tiny.exists('ninebytes'), false)
 })
 
+test('room is made for the text that is stored, not for the largest that could be', () => {
+  const mapped = () => Number(/VmSize:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) / 1024
+  const huge = uwsgi.cache('huge')
+  const before = mapped()
+  for (const value of ['', 'short', 'größer', 'x'.repeat(2 ** 21), 'ü'.repeat(2 ** 20)]) {
+    assert.equal(huge.update('k', value), true)
+    assert.equal(huge.getString('k'), value)
+  }
+  assert.ok(mapped() - before < 256, `${mapped() - before} MiB more`)
+  for (const value of ['x'.repeat(2 ** 28 + 1), 'ü'.repeat(2 ** 27 + 1)]) {
+    assert.equal(huge.update('k', value), false)
+    assert.equal(huge.refusal, 'VALUE_TOO_LARGE')
+  }
+})
+
 test('items=3 holds three, and a fourth is refused until there is room', () => {
   tiny.clear()
   for (const key of ['a', 'b', 'c']) assert.equal(tiny.set(key, key), true)
@@ -157,6 +174,9 @@ test('text is no counter, eight bytes are', () => {
   assert.equal(pages.getString('text'), 'eight888')
   pages.update('bytes', Buffer.from([5, 0, 0, 0, 0, 0, 0, 0]))
   assert.equal(pages.inc('bytes'), 6)
+  // 0x85 is no ASCII, though every byte was before: it is no text either.
+  assert.equal(pages.inc('bytes', 127), 0x85)
+  assert.equal(pages.getString('bytes'), String(pages.get('bytes')))
 })
 
 test('a counter lives as long as its first call said', () => {
@@ -191,7 +211,7 @@ test('an unknown cache is named, with those there are', () => {
   assert.throws(() => uwsgi.cacheGet('k', 'pagse'), {
     name: 'UwsgiError',
     code: 'UNKNOWN_CACHE',
-    message: 'no cache named pagse; known: pages, tiny',
+    message: 'no cache named pagse; known: pages, tiny, huge',
   })
 })
 

@@ -100,14 +100,21 @@ struct Text {
 // some number above it. V8 hands out UTF-16 in half the time that it takes to
 // encode, and nearly all text is ASCII. False: it is no string.
 bool StringArgument(napi_env env, napi_value value, size_t most, Room& room, Text* text) {
-  uint8_t* bytes = room.AtLeast(Utf8Room(most + 1) + 2 * (most + 2));
-  char16_t* wide = reinterpret_cast<char16_t*>(bytes + ((Utf8Room(most + 1) + 1) & ~size_t{1}));
-  size_t characters;
-  if (napi_get_value_string_utf16(env, value, wide, most + 2, &characters) != napi_ok) return false;
+  // While that is little, there is room for the longest. Five times a gigabyte's
+  // block would be more than some machines promise: there a string is measured.
+  constexpr size_t kUnmeasured = size_t{1} << 20;
+  size_t characters, longest = most;
+  if (most > kUnmeasured) {
+    if (napi_get_value_string_utf16(env, value, nullptr, 0, &characters) != napi_ok) return false;
+    longest = characters < most ? characters : most;
+  }
+  uint8_t* bytes = room.AtLeast(Utf8Room(longest + 1) + 2 * (longest + 2));
+  char16_t* wide = reinterpret_cast<char16_t*>(bytes + ((Utf8Room(longest + 1) + 1) & ~size_t{1}));
+  if (napi_get_value_string_utf16(env, value, wide, longest + 2, &characters) != napi_ok) return false;
   *text = {bytes, characters, true};
   if (characters > most || Narrow(reinterpret_cast<uint16_t*>(wide), characters, bytes)) return true;
   text->ascii = false;
-  return napi_get_value_string_utf8(env, value, reinterpret_cast<char*>(bytes), Utf8Room(most + 1), &text->size) ==
+  return napi_get_value_string_utf8(env, value, reinterpret_cast<char*>(bytes), Utf8Room(longest + 1), &text->size) ==
          napi_ok;
 }
 
@@ -162,7 +169,8 @@ Status ValueArgument(const Call& call, const uint8_t** bytes, size_t* size, uint
   }
   if (*size > most) return Status::kValueTooLarge;
   *bytes = array;
-  *flags = IsAscii(array, *size) ? uint32_t{kAscii} : 0;
+  // Eight bytes may become a counter, which changes in place while its flags stay.
+  *flags = *size != sizeof(uint64_t) && IsAscii(array, *size) ? uint32_t{kAscii} : 0;
   return Status::kOk;
 }
 
@@ -210,7 +218,10 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   });
   if (status == Status::kNotFound) return Null(env);
   if (status != Status::kOk) return call.home().Throw(status, call.cache());
-  if (text == nullptr) napi_create_string_utf8(env, reinterpret_cast<const char*>(room.bytes), found.size, &text);
+  if (text == nullptr && (found.flags & kAscii) == 0)
+    napi_create_string_utf8(env, reinterpret_cast<const char*>(room.bytes), found.size, &text);
+  if (text == nullptr)
+    napi_throw_error(env, "ERR_STRING_TOO_LONG", "the value is longer than a string can be; get() gives its bytes");
   return text;
 }
 
@@ -390,9 +401,10 @@ napi_value Keys(napi_env env, napi_callback_info info) {
     napi_handle_scope scope;
     napi_open_handle_scope(env, &scope);
     napi_value buffer;
-    napi_create_buffer_copy(env, keys[i].size(), keys[i].data(), nullptr, &buffer);
-    napi_set_element(env, list, i, buffer);
+    const bool made = napi_create_buffer_copy(env, keys[i].size(), keys[i].data(), nullptr, &buffer) == napi_ok &&
+                      napi_set_element(env, list, i, buffer) == napi_ok;
     napi_close_handle_scope(env, scope);
+    if (!made) return call.home().Throw(Status::kNoMemory, call.cache());
   }
   return list;
 }

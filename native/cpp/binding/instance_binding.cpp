@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -110,6 +111,18 @@ Napi::Value Errors(const Napi::CallbackInfo& info) {
   return Undefined(info);
 }
 
+// Takes down what a failed attempt has mapped, and closes its descriptors: those
+// that segments have, and those of `opened` that no segment took. errno stays.
+void GiveUp(Instance* instance, const std::vector<int>& opened) {
+  const int why = errno;
+  const std::vector<int> taken = instance->Descriptors();
+  instance->Leave();
+  delete instance;
+  for (int fd : opened)
+    if (std::find(taken.begin(), taken.end(), fd) == taken.end()) close(fd);
+  errno = why;
+}
+
 Napi::Value Create(const Napi::CallbackInfo& info) {
   Environment& home = Home(info);
   std::lock_guard<std::mutex> alone(OwnProcess().mutex);
@@ -156,10 +169,10 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
 
   InstanceId id;
   Draw(&id, sizeof id);
-  auto* instance = new Instance;  // kept for good: a mapping is never taken down
+  auto* instance = new Instance;  // once attached, kept for good
   Status status = instance->Create(id, info[0].As<Napi::Number>().Uint32Value(),
                                    info[1].As<Napi::Number>().Uint32Value(), engine, caches, WhoAmI(0), &trouble);
-  if (status != Status::kOk) return Throw(home, status, trouble), Undefined(info);
+  if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
   return Undefined(info);
 }
@@ -183,9 +196,7 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
   auto* instance = new Instance;
   Status status = instance->Attach(IdOf(info[0].As<Napi::String>()), fds, WhoAmI(worker), &trouble);
   if (status != Status::kOk) {
-    const int why = errno;
-    for (int fd : fds) close(fd);
-    errno = why;
+    GiveUp(instance, fds);
     return Throw(home, status, trouble), Undefined(info);
   }
   OwnProcess().worker = worker <= instance->processes().geometry().workers ? worker : 0;
