@@ -1,9 +1,10 @@
 // How a process comes to its shared memory: it makes it (`createInstance`), or
 // it finds it (`join`).
 //
-// Workers of our own master inherit the descriptors and attach by themselves
-// (worker.ts). Any other child of a process that called `create`, a
-// node:cluster worker for instance, finds them through the environment:
+// Workers of our own master inherit the descriptors (worker.ts). Whoever else
+// descends from a master finds them through the environment: a node:cluster
+// worker of a process that called `create`, a child that an application
+// starts, a second copy of this package inside a worker.
 //
 //   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
 //
@@ -25,6 +26,8 @@ export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: 
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),
   )
+  const { id, fds } = native.instance()
+  process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
 }
 
 /**
@@ -37,8 +40,6 @@ export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: 
  */
 export function create(options: GivenOptions = {}): void {
   createInstance(completeOptions(options))
-  const { id, fds } = native.instance()
-  process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished, what has expired makes room.
   setInterval(keepHouse, 1000).unref()
