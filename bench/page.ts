@@ -1,7 +1,7 @@
 // Turns what was measured into docs/benchmarks.md. No figure stands in our
 // documentation that this file did not print.
 
-import { cpus } from 'node:os'
+import { cpus, loadavg } from 'node:os'
 
 export interface Measured {
   ours: string
@@ -95,6 +95,7 @@ export function page(measured: Measured[], how: { rounds: number; duration: numb
 CPU nanoseconds per call: the median of ${how.rounds} rounds, and below it the lowest and the highest.
 
 Machine: ${cpus().length} × ${cpus()[0]?.model.trim()}, Node ${process.versions.node}, uWSGI ${how.uwsgi} (its Python plugin, called in a worker).
+${busy()}
 
 ## The floors
 
@@ -182,6 +183,14 @@ function spread(nanoseconds: number[]) {
 
 function times(all: number[]) {
   return `${median(all).toFixed(2)}`
+}
+
+/** The load includes the two processes that are timed. */
+function busy() {
+  const [, , load] = loadavg()
+  return load! > cpus().length + 1
+    ? `\nThe machine was busy with other work (load ${load!.toFixed(1)}), so a pair seldom ran at the same moment: the figures for two processes flatter uWSGI.\n`
+    : ''
 }
 
 function minutes(measured: Measured[], { rounds, duration }: { rounds: number; duration: number }) {
