@@ -25,6 +25,9 @@ export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: 
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),
   )
+  // Takes this thread's slot while there is one: later, a house full of threads
+  // or a frozen one would make `keepHouse` throw in a timer.
+  native.sweep()
 }
 
 /**
