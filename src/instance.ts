@@ -28,6 +28,9 @@ export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: 
   )
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  // Takes this thread's slot while there is one: later, a house full of threads
+  // or a frozen one would make `keepHouse` throw in a timer.
+  native.sweep()
 }
 
 /**

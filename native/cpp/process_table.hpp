@@ -8,8 +8,8 @@
 //     RootHeader    │ how far the thread slots were ever used  64 B │
 //   ────────────────┼───────────────────────────────────────────────┤
 //     ProcessSlot × │ pid, start time, generation, life mutex 128 B │
-//     ThreadSlot ×  │ its process, generation                  16 B │
 //     WorkerRow ×   │ counters that outlive the worker        128 B │
+//     ThreadSlot ×  │ its process, generation                  16 B │
 //   ────────────────┴───────────────────────────────────────────────┘
 //
 // A *life mutex* is robust, and a native thread of its process holds it from

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -23,7 +24,7 @@ constexpr uint64_t kSweptAtATime = 10000;
 
 struct Process {
   std::mutex mutex;
-  Instance* instance = nullptr;
+  std::atomic<Instance*> instance{nullptr};  // other threads look without the mutex
   uint32_t worker = 0;
 };
 
