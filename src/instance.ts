@@ -1,9 +1,10 @@
 // How a process comes to its shared memory: it makes it (`createInstance`), or
 // it finds it (`join`).
 //
-// Workers of our own master inherit the descriptors and attach by themselves
-// (worker.ts). Any other child of a process that called `create`, a
-// node:cluster worker for instance, finds them through the environment:
+// Workers of our own master inherit the descriptors (worker.ts). Whoever else
+// descends from a master finds them through the environment: a node:cluster
+// worker of a process that called `create`, a child that an application
+// starts, a second copy of this package inside a worker.
 //
 //   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
 //
@@ -28,6 +29,8 @@ export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: 
   // Takes this thread's slot while there is one: later, a house full of threads
   // or a frozen one would make `keepHouse` throw in a timer.
   native.sweep()
+  const { id, fds } = native.instance()
+  process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
 }
 
 /**
@@ -40,8 +43,6 @@ export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: 
  */
 export function create(options: GivenOptions = {}): void {
   createInstance(completeOptions(options))
-  const { id, fds } = native.instance()
-  process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished, what has expired makes room.
   setInterval(keepHouse, 1000).unref()

@@ -66,6 +66,7 @@ export function get({ agent, body, ...where }: Where): Promise<Answer> {
       incoming.on('error', reject)
       incoming.on('end', () => resolve({ status: incoming.statusCode!, headers: incoming.headers, body: text }))
     })
+    outgoing.setTimeout(20_000, () => outgoing.destroy(new Error('no answer within 20 seconds')))
     outgoing.on('error', reject).end(body)
   })
 }
@@ -100,7 +101,7 @@ export interface StatsDocument {
 
 export class Master {
   readonly child: ChildProcess
-  readonly ended: Promise<{ status: number | null; signal: string | null }>
+  private end: { status: number | null; signal: string | null } | undefined
   log = ''
 
   constructor(args: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
@@ -115,13 +116,19 @@ export class Master {
       stream.setEncoding('utf8').on('data', (text: string) => {
         this.log += text
       })
-    this.ended = new Promise((resolve) => {
-      this.child.once('close', (status, signal) => resolve({ status, signal }))
+    // Its log is complete only when its workers, who write to it too, are gone.
+    this.child.once('close', (status, signal) => {
+      this.end = { status, signal }
     })
   }
 
   get pid(): number {
     return this.child.pid!
+  }
+
+  /** Waits until it and its workers are gone. */
+  get ended(): Promise<{ status: number | null; signal: string | null }> {
+    return until('the master ends', () => this.end ?? false)
   }
 
   /** Waits for a line of the log. */
@@ -163,6 +170,15 @@ export class Master {
     this.child.kill(signal)
   }
 
+  /** Whatever is left of it. */
+  killAll(): void {
+    try {
+      process.kill(-this.pid, 'SIGKILL')
+    } catch {
+      // all gone
+    }
+  }
+
   /** As a terminal does it: to the master and to every worker. */
   ctrlC(): void {
     process.kill(-this.pid, 'SIGINT')
@@ -173,7 +189,7 @@ export class Master {
 export function run(t: TestContext, args: string[], options?: { cwd?: string; env?: Record<string, string> }): Master {
   const master = new Master(args, options)
   t.after(async () => {
-    if (!master.hasEnded) master.kill('SIGKILL')
+    master.killAll()
     await master.ended
   })
   return master

@@ -72,7 +72,7 @@ Status Segment::Map(int fd, uint64_t size) {
 
 void Segment::Abandon() {
   if (base_ == nullptr) return;
-  mmap(base_, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+  (void)mmap(base_, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
   close(fd_);
   base_ = nullptr;
   fd_ = -1;

@@ -3,8 +3,10 @@
 // It must not be able to hold up the master. Sockets are Node's own, so writing
 // never blocks; a client that does not read has a deadline; and when too many
 // linger, the one that lingers longest goes first, so that a good client is
-// always served. (uWSGI's master stands still for as long as one client of its
-// unix socket does not read.)
+// always served. A crowd shares one document: it is kept ten times as long as
+// it took to make, so that no number of clients takes more of the master than a
+// tenth. (uWSGI's master stands still for as long as one client of its unix
+// socket does not read.)
 
 import { createServer, type Socket } from 'node:net'
 import type { Listener } from '../listen.ts'
@@ -13,9 +15,11 @@ import { snapshot } from './snapshot.ts'
 
 const deadlineMs = 5000
 const mostClients = 64
+const keptFor = 10
 
 export class StatsServer {
   private readonly clients = new Set<Socket>()
+  private document = { bytes: Buffer.alloc(0), until: 0 }
   private readonly sockets: readonly Listener[]
 
   constructor(listener: Listener, sockets: readonly Listener[]) {
@@ -39,15 +43,20 @@ export class StatsServer {
     // What it sends is read and dropped: closing with unread bytes would reset
     // the connection, and the document with it.
     socket.resume()
-    socket.end(this.document())
+    socket.end(this.current())
   }
 
-  private document(): string {
+  private current(): Buffer {
+    const begun = performance.now()
+    if (begun < this.document.until) return this.document.bytes
     try {
-      return JSON.stringify(snapshot(this.sockets), null, '\t')
+      const bytes = Buffer.from(JSON.stringify(snapshot(this.sockets), null, '\t'))
+      const now = performance.now()
+      this.document = { bytes, until: now + keptFor * (now - begun) }
+      return bytes
     } catch (error) {
       log(`uwshm: no statistics: ${(error as Error).message}`)
-      return '' // the client tries again; the master must not end of it
+      return Buffer.alloc(0) // the client tries again; the master must not end of it
     }
   }
 

@@ -61,13 +61,17 @@ class Boundaries {
     test_clock_ms = kNow;
     CreateOrEnd(instance_, {SmallCache()}, 4, TestMs);
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
-    for (uint32_t i = 0; same_.size() < 4 || other_.size() < 12; i++) AddName("key-" + std::to_string(i));
-    for (uint32_t i = 0; same_.back().size() < 90; i++) AddName(std::string(90, 'l') + std::to_string(i));
+    for (uint32_t i = 0; same_.size() < 4 || other_.size() < 12; i++) {
+      const std::string name = "key-" + std::to_string(i);
+      (KeyFor(cache(), name).bucket == 0 ? same_ : other_).push_back(name);
+    }
+    for (size_t size : {size_t{kInlineKey} + 20, size_t{kMiddleKey} + 20}) AddToBucket(size);
   }
 
   int Run() {
     const Image virgin = Take(instance_);
-    printf("%-8s %-22s %10s %6s %10s %6s %8s\n", "call", "start", "boundaries", "torn", "twice dead", "killed", "failures");
+    printf("%-8s %-22s %10s %6s %10s %6s %8s\n", "call", "start", "boundaries", "torn", "twice dead", "killed",
+           "failures");
     for (const Start& start : kStarts) {
       Restore(instance_, virgin);
       start_ = &start;
@@ -89,9 +93,12 @@ class Boundaries {
 
   Cache& cache() { return *instance_.caches()[0]; }
 
-  void AddName(const std::string& name) {
-    Names& names = KeyFor(cache(), name).bucket == 0 ? same_ : other_;
-    if (name.size() < 90 || &names == &same_) names.push_back(name);
+  // One more key of the bucket of `same_`, about so long.
+  void AddToBucket(size_t size) {
+    std::string name;
+    for (uint32_t i = 0; name.empty() || KeyFor(cache(), name).bucket != 0; i++)
+      name = std::string(size, 'l') + std::to_string(i);
+    same_.push_back(name);
   }
 
   void RunPair(const Operation& operation) {
@@ -106,8 +113,8 @@ class Boundaries {
       KillInEarnest();
       Restore(instance_, start);
     }
-    printf("%-8s %-22s %10" PRIu64 " %6" PRIu64 " %10" PRIu64 " %6" PRIu64 " %8" PRIu64 "\n", operation.name, start_->name,
-           tally_.boundaries, tally_.torn, tally_.twice, tally_.killed, tally_.failures);
+    printf("%-8s %-22s %10" PRIu64 " %6" PRIu64 " %10" PRIu64 " %6" PRIu64 " %8" PRIu64 "\n", operation.name,
+           start_->name, tally_.boundaries, tally_.torn, tally_.twice, tally_.killed, tally_.failures);
     total_.boundaries += tally_.boundaries, total_.torn += tally_.torn, total_.twice += tally_.twice;
     total_.killed += tally_.killed, total_.failures += tally_.failures, pairs_++;
   }
@@ -237,7 +244,8 @@ class Boundaries {
     for (int round = 0; round < 3; round++) {
       instance_.Reclaim();
       taken = 0;
-      for (uint32_t slot = 0; slot < processes.geometry().processes; slot++) taken += processes.process(slot).claimed != 0;
+      for (uint32_t slot = 0; slot < processes.geometry().processes; slot++)
+        taken += processes.process(slot).claimed != 0;
       if (taken == living) return;
     }
     Fail(how, std::to_string(taken) + " process slots are taken by " + std::to_string(living));
@@ -264,7 +272,8 @@ class Boundaries {
   void Fill(const char* how) {
     const uint32_t items = cache().geometry().max_items;
     Status status = Status::kOk;
-    for (uint32_t i = 0; i <= 2 * items && status == Status::kOk; i++) status = Put(cache(), caller_, "fill-" + std::to_string(i), "");
+    for (uint32_t i = 0; i <= 2 * items && status == Status::kOk; i++)
+      status = Put(cache(), caller_, "fill-" + std::to_string(i), "");
     if (status != Status::kFull) Fail(how, "filling it ends with status " + std::to_string(static_cast<int>(status)));
     if (cache().Figures(0).items != items)
       Fail(how, "full with " + std::to_string(cache().Figures(0).items) + " of " + std::to_string(items) + " items");
@@ -273,16 +282,17 @@ class Boundaries {
 
   void Fail(const char* how, const std::string& what) {
     if (tally_.failures++ == 0)  // the first of its pair tells enough
-      printf("FAILED %s, %s, boundary %" PRIu64 " at %#" PRIx64 ", %s: %s\n", operation_->name, start_->name, at_, where_, how,
-             what.c_str());
+      printf("FAILED %s, %s, boundary %" PRIu64 " at %#" PRIx64 ", %s: %s\n", operation_->name, start_->name, at_,
+             where_, how, what.c_str());
   }
 
   int Report() {
     if (total_.failures == 0) printf("every death was survived\n");
     else printf("BROKEN: %" PRIu64 " failures\n", total_.failures);
-    printf("{\"repair\":%s,\"stride\":%" PRIu64 ",\"pairs\":%u,\"boundaries\":%" PRIu64 ",\"torn\":%" PRIu64 ",\"twiceDead\":%" PRIu64
-           ",\"killed\":%" PRIu64 ",\"failures\":%" PRIu64 "}\n",
-           kRepair ? "true" : "false", pace_.stride, pairs_, total_.boundaries, total_.torn, total_.twice, total_.killed, total_.failures);
+    printf("{\"repair\":%s,\"stride\":%" PRIu64 ",\"pairs\":%u,\"boundaries\":%" PRIu64 ",\"torn\":%" PRIu64
+           ",\"twiceDead\":%" PRIu64 ",\"killed\":%" PRIu64 ",\"failures\":%" PRIu64 "}\n",
+           kRepair ? "true" : "false", pace_.stride, pairs_, total_.boundaries, total_.torn, total_.twice,
+           total_.killed, total_.failures);
     return total_.failures == 0 ? 0 : 1;
   }
 

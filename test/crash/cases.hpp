@@ -23,10 +23,11 @@ inline Contents ContentsOf(Cache& cache, const Caller& caller) {
   if (cache.Keys(caller, &names) != Status::kOk) contents["?"] = "keys failed";
   for (const std::string& name : names) {
     std::string text;
-    Status status = cache.Read(caller, KeyFor(cache, name), Cache::kUncounted, [&](const uint8_t* bytes, const Found& found) {
-      text.assign(reinterpret_cast<const char*>(bytes), found.size);
-      text += "|" + std::to_string(found.flags) + "|" + std::to_string(found.expires_at);
-    });
+    Status status =
+        cache.Read(caller, KeyFor(cache, name), Cache::kUncounted, [&](const uint8_t* bytes, const Found& found) {
+          text.assign(reinterpret_cast<const char*>(bytes), found.size);
+          text += "|" + std::to_string(found.flags) + "|" + std::to_string(found.expires_at);
+        });
     contents[name] = status == Status::kOk ? text : "read failed";
   }
   return contents;
@@ -38,7 +39,7 @@ inline Status Put(Cache& cache, const Caller& caller, const std::string& name, c
 }
 
 // Leaves a cache as the call will find it and returns the key of the call.
-// `same` are keys of one bucket, the last of them a long one; `other` are not in it.
+// `same` are keys of one bucket, the last two a middle one and a long one; `other` are not in it.
 struct Start {
   const char* name;
   std::string (*build)(Cache& cache, const Caller& me, const Names& same, const Names& other);
@@ -48,7 +49,8 @@ inline const Start kStarts[] = {
     {"empty", [](Cache&, const Caller&, const Names& same, const Names&) { return same[0]; }},
     {"chain of 3, absent",
      [](Cache& cache, const Caller& me, const Names& same, const Names&) {
-       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "expired", kPast), Put(cache, me, same[2], "third", kLater);
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "expired", kPast),
+           Put(cache, me, same[2], "third", kLater);
        return same[3];
      }},
     {"chain of 3, the first",
@@ -88,6 +90,12 @@ inline const Start kStarts[] = {
        Put(cache, me, other[0], "beside"), Put(cache, me, same.back(), "a number"), Put(cache, me, same[0], "behind");
        return same.back();
      }},
+    {"middle key, present",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       const std::string& middle = same[same.size() - 2];
+       Put(cache, me, other[0], "beside"), Put(cache, me, middle, "a number"), Put(cache, me, same[0], "behind");
+       return middle;
+     }},
     {"long key, absent",
      [](Cache& cache, const Caller& me, const Names& same, const Names&) {
        Put(cache, me, same[0], "before");
@@ -111,7 +119,9 @@ inline const Operation kOperations[] = {
        return cache.Store(caller, KeyFor(cache, target), How::kReplace, "another new value", 17, kAscii, kLater - 1);
      }},
     {"del", false,
-     [](Cache& cache, const Caller& caller, const std::string& target) { return cache.Remove(caller, KeyFor(cache, target)); }},
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       return cache.Remove(caller, KeyFor(cache, target));
+     }},
     {"inc", false,
      [](Cache& cache, const Caller& caller, const std::string& target) {
        uint64_t result = 0;

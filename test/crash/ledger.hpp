@@ -53,13 +53,13 @@ struct Ledger {
   }
 };
 
-// Some keys are longer than what an item holds itself.
-inline std::string WildName(uint32_t key) {
-  return key % 4 == 3 ? std::string(85, 'w') + std::to_string(key) : "wild-" + std::to_string(key);
+// Keys of all three lengths that are stored in different places.
+inline std::string Lengthen(std::string name, uint32_t which) {
+  return name + std::string(which % 4 == 3 ? 80 : which % 4 == 1 ? 30 : 0, '.');
 }
+inline std::string WildName(uint32_t key) { return Lengthen("wild-" + std::to_string(key), key); }
 inline std::string OwnName(uint32_t worker, uint32_t key) {
-  std::string name = "own-" + std::to_string(worker) + "-" + std::to_string(key);
-  return key == 0 ? name + std::string(80, '.') : name;
+  return Lengthen("own-" + std::to_string(worker) + "-" + std::to_string(key), key);
 }
 inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_string(counter); }
 

@@ -12,7 +12,9 @@ class LockTest : public ::testing::TestWithParam<const LockEngine*> {
   // Counts what it is asked to repair.
   class Behind final : public Repairable {
    public:
-    void Repair(uint32_t lock, uint32_t dead_thread, const Caller&) override { calls++, last_lock = lock, last_thread = dead_thread; }
+    void Repair(uint32_t lock, uint32_t dead_thread, const Caller&) override {
+      calls++, last_lock = lock, last_thread = dead_thread;
+    }
     uint32_t calls = 0, last_lock = 0, last_thread = 0;
   };
 
@@ -147,7 +149,8 @@ TEST_P(LockTest, TheEngineIsFoundByItsName) {
 
 INSTANTIATE_TEST_SUITE_P(Engines, LockTest, ::testing::ValuesIn([] {
                            std::vector<const LockEngine*> engines;
-                           for (const LockEngine* const* engine = LockTable::Engines(); *engine; engine++) engines.push_back(*engine);
+                           for (const LockEngine* const* engine = LockTable::Engines(); *engine; engine++)
+                             engines.push_back(*engine);
                            return engines;
                          }()),
                          [](const auto& subject) { return std::string(subject.param->name); });

@@ -169,7 +169,8 @@ TEST_F(ProcessTableTest, AProcessKilledWhileItAttachesLeavesNothing) {
       ++**ready_;
       for (;;) pause();
     });
-    for (uint32_t turn = 0; turn < turns && **ready_ == before; turn++) std::atomic_signal_fence(std::memory_order_seq_cst);
+    for (uint32_t turn = 0; turn < turns && **ready_ == before; turn++)
+      std::atomic_signal_fence(std::memory_order_seq_cst);
     child.Kill();
     ASSERT_TRUE(Eventually([&] { return instance_.Reclaim(), Taken() == 1; })) << "round " << round;
   }

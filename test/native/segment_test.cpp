@@ -36,7 +36,9 @@ class SegmentTest : public ::testing::Test {
   enum Which { kRoot, kLocks, kCache };
 
   Segment& SegmentAt(Which which) {
-    return which == kRoot ? instance_.processes().segment() : which == kLocks ? instance_.locks().segment() : instance_.caches()[0]->segment();
+    return which == kRoot    ? instance_.processes().segment()
+           : which == kLocks ? instance_.locks().segment()
+                             : instance_.caches()[0]->segment();
   }
 
   // What a process that was handed these descriptors is told. It is a process
@@ -67,24 +69,30 @@ class SegmentTest : public ::testing::Test {
 TEST_F(SegmentTest, AnotherProcessAttachesByDescriptorsAndId) { EXPECT_EQ(Attach(fds_), Status::kOk); }
 
 TEST_F(SegmentTest, AFaithfulCopyIsAccepted) {
-  for (Which which : {kRoot, kLocks, kCache}) EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which))), Status::kOk) << which;
+  for (Which which : {kRoot, kLocks, kCache})
+    EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which))), Status::kOk) << which;
 }
 
 TEST_F(SegmentTest, WrongMagicIsForeign) {
   for (Which which : {kRoot, kLocks, kCache})
-    EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->magic ^= 1; })), Status::kForeign) << which;
+    EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->magic ^= 1; })),
+              Status::kForeign)
+        << which;
 }
 
 TEST_F(SegmentTest, AnotherLayoutIsToldApartFromForeign) {
   for (Which which : {kRoot, kLocks, kCache})
-    EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->layout++; })), Status::kLayout) << which;
+    EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->layout++; })),
+              Status::kLayout)
+        << which;
 }
 
 TEST_F(SegmentTest, TheLayoutThatWasFoundIsReported) {
   const int fd = CopyOf(SegmentAt(kCache), [](SegmentHeader* header) { header->layout = 77; });
   Cache cache;
   uint64_t layout = 0;
-  EXPECT_EQ(cache.Attach(fd, kInstance, 0, instance_.processes().geometry().threads, &instance_.locks(), &layout), Status::kLayout);
+  EXPECT_EQ(cache.Attach(fd, kInstance, 0, instance_.processes().geometry().threads, &instance_.locks(), &layout),
+            Status::kLayout);
   EXPECT_EQ(layout, 77u);
   close(fd);
 }
@@ -92,7 +100,8 @@ TEST_F(SegmentTest, TheLayoutThatWasFoundIsReported) {
 TEST_F(SegmentTest, TruncatedIsForeignAtEveryLength) {
   for (Which which : {kRoot, kLocks, kCache})
     for (uint64_t size = 1; size < SegmentAt(which).size(); size += size < 300 ? 37 : 1024)
-      EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), nullptr, size)), Status::kForeign) << which << " of " << size;
+      EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), nullptr, size)), Status::kForeign)
+          << which << " of " << size;
 }
 
 TEST_F(SegmentTest, WhatIsNotSealedAgainstShrinkingAndGrowingIsForeign) {
@@ -112,7 +121,9 @@ TEST_F(SegmentTest, OursCannotBeShrunkGrownOrUnsealed) {
 TEST_F(SegmentTest, AnotherInstanceIsForeign) {
   EXPECT_EQ(Attach(fds_, {kInstance.high, kInstance.low + 1}), Status::kForeign);
   for (Which which : {kRoot, kLocks, kCache})
-    EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->instance.low++; })), Status::kForeign) << which;
+    EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->instance.low++; })),
+              Status::kForeign)
+        << which;
 }
 
 TEST_F(SegmentTest, SegmentsInTheWrongOrderAreForeign) {
@@ -132,7 +143,8 @@ TEST_F(SegmentTest, DescriptorsOfOtherThingsAreForeign) {
 
 TEST_F(SegmentTest, GeometryThatDoesNotFitIsForeign) {
   for (int field = 0; field < 6; field++)
-    for (uint64_t value : {uint64_t{0}, uint64_t{1000}, uint64_t{1} << 30, uint64_t{UINT32_MAX}, uint64_t{1} << 32, UINT64_MAX}) {
+    for (uint64_t value :
+         {uint64_t{0}, uint64_t{1000}, uint64_t{1} << 30, uint64_t{UINT32_MAX}, uint64_t{1} << 32, UINT64_MAX}) {
       if (field == 5 && value == 0) continue;  // a first lock further down is inside the table: no harm to memory
       const int fd = CopyOf(SegmentAt(kCache));
       Need(pwrite(fd, &value, 8, static_cast<off_t>(offsetof(SegmentHeader, geometry)) + 8 * field) == 8, "no damage");
@@ -144,8 +156,11 @@ TEST_F(SegmentTest, GeometryThatDoesNotFitIsForeign) {
     Need(pwrite(fd, &value, 8, static_cast<off_t>(offsetof(SegmentHeader, geometry)) + 8 * field) == 8, "no damage");
     EXPECT_EQ(AttachWith(kRoot, fd), Status::kForeign) << "root field " << field;
   }
-  EXPECT_EQ(AttachWith(kLocks, CopyOf(SegmentAt(kLocks), [](SegmentHeader* header) { header->geometry[0]++; })), Status::kForeign);
-  EXPECT_EQ(AttachWith(kLocks, CopyOf(SegmentAt(kLocks), [](SegmentHeader* header) { header->geometry[1] = 99; })), Status::kForeign) << "no such lock engine";
+  EXPECT_EQ(AttachWith(kLocks, CopyOf(SegmentAt(kLocks), [](SegmentHeader* header) { header->geometry[0]++; })),
+            Status::kForeign);
+  EXPECT_EQ(AttachWith(kLocks, CopyOf(SegmentAt(kLocks), [](SegmentHeader* header) { header->geometry[1] = 99; })),
+            Status::kForeign)
+      << "no such lock engine";
 }
 
 TEST_F(SegmentTest, AnotherPidNamespaceIsRefusedByName) {

@@ -26,7 +26,8 @@ class ThreadsTest : public ::testing::TestWithParam<Shape> {
  protected:
   void SetUp() override {
     CreateOrEnd(instance_, {Spec("subject", GetParam().items, 200, 100, GetParam().hashsize)}, 4);
-    for (uint32_t i = 0; i < kKeys; i++) names_.push_back(i % 4 == 3 ? std::string(90, 'k') + std::to_string(i) : "key-" + std::to_string(i));
+    for (uint32_t i = 0; i < kKeys; i++)
+      names_.push_back(i % 4 == 3 ? std::string(90, 'k') + std::to_string(i) : "key-" + std::to_string(i));
     for (uint32_t i = 0; i < kCounters; i++) names_.push_back("counter-" + std::to_string(i));
   }
   void TearDown() override { instance_.Leave(); }
@@ -59,7 +60,8 @@ class ThreadsTest : public ::testing::TestWithParam<Shape> {
         const uint32_t size = sizeof(Proof) + dice.Below(sizeof bytes - sizeof(Proof) + 1), flags = dice.Below(3) << 8;
         WriteProof(bytes, key, id, call, size, flags);
         const uint64_t expires_at = dice.Below(3) == 0 ? BootMs() + dice.Below(4) : 0;
-        status = cache().Store(caller, keys[key], die < 550 ? How::kAdd : How::kReplace, bytes, size, flags, expires_at);
+        status =
+            cache().Store(caller, keys[key], die < 550 ? How::kAdd : How::kReplace, bytes, size, flags, expires_at);
         if (status == Status::kExists || status == Status::kFull) status = Status::kOk;
       } else if (die < 850) {
         status = cache().Remove(caller, keys[key]);
@@ -79,7 +81,8 @@ class ThreadsTest : public ::testing::TestWithParam<Shape> {
         for (const std::string& name : listed)
           if (std::find(names_.begin(), names_.end(), name) == names_.end()) return "a key that nobody stored";
       }
-      if (status != Status::kOk && status != Status::kNotFound) return "status " + std::to_string(static_cast<int>(status));
+      if (status != Status::kOk && status != Status::kNotFound)
+        return "status " + std::to_string(static_cast<int>(status));
     }
     return "";
   }
@@ -119,8 +122,8 @@ TEST_P(ThreadsTest, ManyThreadsOnFewKeysSeeWholeValuesInOrder) {
 
 // Stripes come from buckets: hashsize 1 puts every key behind one lock.
 INSTANTIATE_TEST_SUITE_P(Shapes, ThreadsTest,
-                         ::testing::Values(Shape{"OneStripe", 20, 1}, Shape{"OneStripeTooSmall", 6, 1}, Shape{"FourStripes", 20, 4},
-                                           Shape{"ManyStripesTooSmall", 5, 64}),
+                         ::testing::Values(Shape{"OneStripe", 20, 1}, Shape{"OneStripeTooSmall", 6, 1},
+                                           Shape{"FourStripes", 20, 4}, Shape{"ManyStripesTooSmall", 5, 64}),
                          [](const auto& subject) { return subject.param.name; });
 
 // Threads come and go while others work, as worker_threads do.

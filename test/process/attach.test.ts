@@ -10,6 +10,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { create, UwsgiError, uwsgi } from 'uwshm'
 import { native } from '../../dist/native.js'
+import { app, get, run } from '../harness.ts'
 
 const before = process.env.UWSHM_ATTACH
 create({ cache2: ['name=pages,items=100,blocksize=64'], maxProcesses: 4 })
@@ -34,6 +35,17 @@ test('a child attaches at its first call and shares the cache', () => {
   const { stdout } = child(`console.log(uwsgi.cacheGet('greeting').toString(), uwsgi.cacheInc('children'))`)
   assert.equal(stdout, 'hello 1\n')
   assert.equal(uwsgi.cacheNum('children'), 1)
+})
+
+test('a child that an application starts shares what its worker has', async (t) => {
+  const master = await run(t, [
+    '--http-socket',
+    '127.0.0.1:0',
+    '--cache2',
+    'name=n,items=10',
+    app('parent.mjs'),
+  ]).serving(1)
+  assert.equal((await get({ port: master.port() })).body, '2')
 })
 
 test('node:cluster workers of a process that called create() share one counter', () => {

@@ -1,11 +1,11 @@
 // Stopping: what runs is finished, nobody new is let in, nothing stays.
 
 import assert from 'node:assert/strict'
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { app, folder, get, isAlive, type Master, run, until } from '../harness.ts'
+import { app, folder, get, isAlive, run, until } from '../harness.ts'
 
 /** A master whose requests run until `finish` is called. */
 async function slow(t: TestContext, ...args: string[]) {
@@ -15,20 +15,22 @@ async function slow(t: TestContext, ...args: string[]) {
   const stats = join(place, 'stats.sock')
   const sockets = ['--http-socket', http, '--stats', stats]
   const master = await run(t, ['-p', '2', ...sockets, ...args, app('slow.mjs'), '--', go]).serving(2)
-  return { master, http, stats, finish: () => writeFileSync(go, '') }
+  const begun = () => (existsSync(`${go}.running`) ? readFileSync(`${go}.running`).length : 0)
+  return {
+    master,
+    http,
+    stats,
+    running: (count: number) => until(`${count} requests run`, () => begun() === count),
+    finish: () => writeFileSync(go, ''),
+  }
 }
-
-const busy = (master: Master, count: number) =>
-  until(`${count} workers are busy`, async () => {
-    const { workers } = await master.stats()
-    return workers.filter(({ status }) => status === 'busy').length === count
-  })
 
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const)
   test(`${signal} lets the requests that run finish, and refuses new ones`, async (t) => {
-    const { master, http, stats, finish } = await slow(t)
+    const { master, http, stats, running, finish } = await slow(t)
     const answers = [get({ socketPath: http }), get({ socketPath: http, path: '/begun' })]
-    await until('both run', async () => (await master.stats()).workers.some(({ status }) => status === 'busy'))
+    await running(2)
+    assert.ok((await master.stats()).workers.some(({ status }) => status === 'busy'))
     master.kill(signal)
     await master.line(/SIGINT\/SIGTERM received\.\.\.killing workers/)
     await assert.rejects(get({ socketPath: http }), /ENOENT|ECONNREFUSED/)
@@ -46,9 +48,9 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT'] as const)
   })
 
 test('Ctrl-C reaches the workers too, and they leave it to the master', async (t) => {
-  const { master, http, finish } = await slow(t)
+  const { master, http, running, finish } = await slow(t)
   const answer = get({ socketPath: http })
-  await busy(master, 1)
+  await running(1)
   master.ctrlC()
   await master.line(/killing workers/)
   finish()
@@ -57,27 +59,29 @@ test('Ctrl-C reaches the workers too, and they leave it to the master', async (t
 })
 
 test('connections that are kept alive do not hold up the end', async (t) => {
-  const { master, http, finish } = await slow(t)
+  const { master, http, running, finish } = await slow(t)
   const agent = new Agent({ keepAlive: true })
   t.after(() => agent.destroy())
   await get({ socketPath: http, path: '/quick', agent })
   // Its headers, sent before the end began, promise to keep the connection.
   const begun = get({ socketPath: http, path: '/begun', agent })
-  await busy(master, 1)
+  const notBegun = get({ socketPath: http, agent })
+  await running(2)
   const stopped = performance.now()
   master.kill()
-  await master.line(/killing workers/)
+  await until('no worker listens any more', () => !listeningSockets().includes(http))
   finish()
   assert.equal((await begun).body, 'begun done')
+  assert.equal((await notBegun).headers.connection, 'close')
   await master.ended
   // Node keeps an idle connection for five seconds.
   assert.ok(performance.now() - stopped < 3000)
 })
 
 test('what is not finished within the mercy is killed', async (t) => {
-  const { master, http } = await slow(t, '--worker-reload-mercy', '1')
+  const { master, http, running } = await slow(t, '--worker-reload-mercy', '1')
   const answer = get({ socketPath: http })
-  await busy(master, 1)
+  await running(1)
   master.kill()
   await assert.rejects(answer, { code: 'ECONNRESET' })
   assert.equal((await master.ended).status, 0)
@@ -85,10 +89,10 @@ test('what is not finished within the mercy is killed', async (t) => {
 })
 
 test('a second signal ends it at once', async (t) => {
-  const { master, http, stats } = await slow(t)
+  const { master, http, stats, running } = await slow(t)
   const answer = get({ socketPath: http })
   answer.catch(() => {})
-  await busy(master, 1)
+  await running(1)
   master.kill()
   await master.line(/killing workers/)
   await until('the second is taken for a second one', async () => {
@@ -114,3 +118,12 @@ test('SIGHUP does not end anything', async (t) => {
   await master.line(/SIGHUP: reloading is not built yet/)
   assert.equal((await get({ socketPath: http, path: '/quick' })).body, 'quick')
 })
+
+/** Paths of unix sockets that somebody listens at. */
+function listeningSockets(): string[] {
+  const rows = readFileSync('/proc/net/unix', 'utf8').trim().split('\n').slice(1)
+  const acceptsConnections = '00010000'
+  return rows
+    .map((row) => row.split(/\s+/))
+    .flatMap(([, , , flags, , , , path]) => (flags === acceptsConnections && path ? [path] : []))
+}

@@ -49,12 +49,12 @@ test('a get that fails halfway leaves the next one its own bytes', (t) => {
   cache.set('small', 'as it was stored')
   cache.set('large', 'x'.repeat(8192))
   const before = wordAt(bucket)
-  const { allocUnsafeSlow } = Buffer
+  const { allocUnsafeSlow } = Buffer as { allocUnsafeSlow(size: number): Buffer<ArrayBuffer> }
   t.after(() => Object.assign(Buffer, { allocUnsafeSlow }))
   assert.equal(String(cache.get('small')), 'as it was stored')
 
   // A large value is looked up twice, with memory made for it in between.
-  let first: Buffer | undefined
+  let first: Buffer<ArrayBuffer> | undefined
   Buffer.allocUnsafeSlow = (size) => {
     scribble(bucket, 0xffffffff)
     const made = allocUnsafeSlow(size)

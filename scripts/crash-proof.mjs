@@ -1,0 +1,153 @@
+// Runs the crash tests in their long form and writes docs/crash-proof.md from what they
+// said: `node scripts/crash-proof.mjs [--short]`. About ten minutes on two cores. A
+// broken promise is written down as well, and ends this with 1.
+
+import { execFileSync, spawnSync } from 'node:child_process'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { cpus, loadavg, release } from 'node:os'
+
+const short = process.argv.includes('--short')
+const out = 'test/native/out'
+const kills = short ? 600 : 10_000
+const some = short ? 300 : 2_000
+const seed = 20_260
+
+const storms = [
+  { title: 'one at a time, everybody busy', args: [kills] },
+  { title: 'one at a time, workers rest', args: [some, '--rests'] },
+  { title: 'two at once', args: [some, '--mode', 'two'] },
+  { title: 'only waiters', args: [some, '--mode', 'waiters'] },
+  { title: 'then three who repair', args: [some, '--mode', 'rescuer'] },
+]
+
+const build = (variant) =>
+  execFileSync('make', ['-s', '-j2', '-C', 'test/native', `VARIANT=${variant}`, 'build'], { stdio: 'inherit' })
+build('plain')
+build('no-repair')
+
+const load = loadavg()[0].toFixed(1)
+const held = storms.map(({ title, args }) => ({ title, ...run('plain', 'storm', ...args, '--seed', seed) }))
+const boundaries = run('plain', 'boundaries', short ? 20 : 1)
+const broken = Array.from({ length: 10 }, (_, i) => run('no-repair', 'storm', 1000, '--seed', i + 1))
+const brokenBoundaries = run('no-repair', 'boundaries', 20)
+
+writeFileSync('docs/crash-proof.md', page())
+const bad =
+  [...held, boundaries].some(({ code }) => code !== 0) ||
+  [...broken, brokenBoundaries].some(({ code }) => code !== 1 && code !== 3)
+console.log(bad ? 'docs/crash-proof.md: a promise was broken' : 'docs/crash-proof.md: every promise held')
+process.exit(bad ? 1 : 0)
+
+/** The program's code, its lines, and the figures of its last line. */
+function run(variant, program, ...args) {
+  console.log(`${variant}: ${program} ${args.join(' ')}`)
+  const { status, stdout } = spawnSync(`${out}/${variant}/${program}`, args.map(String), {
+    encoding: 'utf8',
+    maxBuffer: 1 << 26,
+  })
+  const lines = stdout.trim().split('\n')
+  return { code: status, lines, ...JSON.parse(lines.at(-1)) }
+}
+
+function page() {
+  return `# Proof by killing
+
+Written by \`scripts/crash-proof.mjs\`${short ? ', in its short form' : ''}; run it again to check it. Linux ${release()}, ${cpus().length} cores,
+${glibc()}; the load of the machine was ${load} before it began, so others were at work too. Seed ${seed}.
+
+## A storm of kills
+
+Eight processes do everything that a cache can be asked for, on two small caches, and are killed with SIGKILL at
+random moments (\`test/crash/storm.cpp\`). Every value carries its key, writer, number and size, and every one of its
+words follows from those; a ledger beside the caches tells what must be there and what may. After each death the
+killer, a client like others, asks every stripe for a write and a read and stores a new key; about every 200 kills
+everybody halts and every invariant is walked. A victim is somebody who is not asleep: inside counts those who died
+with a lock, an armed intent or a reserved slot.
+
+| victims | kills | inside | calls | stuck > 1 s | wrong values | lost slots | checks | gap p50 / p99 / max | without a kill |
+|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+${held.map(stormRow).join('\n')}
+
+The gap is the time from a kill until the killer has been served by every stripe, in ms; in half of the kills it is
+served before the dead are reclaimed, in the others afterwards, from their end on. Beside it the same question when nobody has died. Eight
+processes that never rest on ${cpus().length} cores wait for a processor, dead owner or not: where they rest, the gap is what
+a death costs.${held.some((storm) => storm.rescuersKilled) ? ` In the last row ${sum(held.map((storm) => storm.rescuersKilled)).toLocaleString('en')} processes more were killed while they repaired.` : ''}
+
+## A death at every instruction
+
+A child goes through one call instruction by instruction; at ${boundaries.stride === 1 ? 'every one' : `every ${boundaries.stride}th`} the segments get the form that the kernel gives
+them when it dies there, and others have to live with that (\`test/crash/boundaries.cpp\`): the cache is whole, holds
+what it held before the call or after it, takes the same call again and as many items as it was made for; once after
+the dead are reclaimed, once when a survivor stores the same key first. Torn means that something was half done.
+At a part of those whoever repairs is stepped too, and dies. Some children are killed in earnest: the segments
+were then, byte for byte, what was assumed.
+
+| call | start states | boundaries | torn | repairers dead too | killed in earnest | failures |
+|---|---:|---:|---:|---:|---:|---:|
+${callRows(boundaries.lines).join('\n')}
+
+## With repair compiled out
+
+The same tests, built with \`-DUWSHM_NO_REPAIR\`, must fail: else they would prove nothing.
+
+| test | failed | how |
+|---|---|---|
+${broken.map((storm, i) => `| storm, seed ${i + 1} | ${storm.held ? '**did not**' : `at kill ${storm.brokenAt ?? storm.kills}`} | ${said(storm)} |`).join('\n')}
+| boundaries, every ${brokenBoundaries.stride}th | ${brokenBoundaries.failures.toLocaleString('en')} times | ${said(brokenBoundaries)} |
+`
+}
+
+function stormRow(storm) {
+  const ms = (times) => `${times.p50} / ${times.p99} / ${times.max}`
+  const figures = [
+    storm.kills,
+    `${storm.insidePercent} %`,
+    storm.calls,
+    storm.stuck,
+    storm.wrong,
+    storm.lost,
+    storm.checks,
+  ]
+  return `| ${storm.title} | ${figures.map((figure) => figure.toLocaleString('en')).join(' | ')} | ${ms(storm.gapMs)} | ${ms(storm.calmMs)} |`
+}
+
+function callRows(lines) {
+  const calls = new Map()
+  for (const line of lines) {
+    const found = /^(\w+) +(.+?) +(\d+) +(\d+) +(\d+) +(\d+) +(\d+)$/.exec(line)
+    if (found === null) continue
+    const before = calls.get(found[1]) ?? [0, 0, 0, 0, 0, 0]
+    const figures = [1, ...found.slice(3).map(Number)]
+    calls.set(
+      found[1],
+      before.map((figure, i) => figure + figures[i]),
+    )
+  }
+  calls.set(
+    '**all**',
+    [...calls.values()].reduce((all, figures) => all.map((figure, i) => figure + figures[i])),
+  )
+  return [...calls].map(
+    ([call, figures]) => `| ${call} | ${figures.map((figure) => figure.toLocaleString('en')).join(' | ')} |`,
+  )
+}
+
+function said({ lines }) {
+  const line = lines.find((line) => /^(FAILED|BROKEN|STUCK)/.test(line)) ?? ''
+  return line
+    .replace(/^BROKEN at kill \d+: /, '')
+    .replace(/ at 0x[0-9a-f]+/, '')
+    .replaceAll('|', ' ')
+}
+
+function sum(figures) {
+  return figures.reduce((all, figure) => all + figure, 0)
+}
+
+function glibc() {
+  return (
+    readFileSync('/etc/os-release', 'utf8').match(/PRETTY_NAME="(.*)"/)?.[1] +
+    ', glibc ' +
+    process.report.getReport().header.glibcVersionRuntime
+  )
+}
