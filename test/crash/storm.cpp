@@ -270,7 +270,8 @@ class Storm {
     for (uint32_t c = 0; c < probes_.size(); c++)
       for (const std::string& name : probes_[c]) ProbeKey(*instance_.caches()[c], name, c == kWild);
     // A key that is new needs a slot of the pool.
-    const Key fresh = KeyFor(kept(), "fresh");
+    const std::string name = "fresh";  // a Key points to its text
+    const Key fresh = KeyFor(kept(), name);
     Served(kept().Store(caller_, fresh, How::kAdd, "x", 1, 0, 0), "storing a new key");
     Served(kept().Remove(caller_, fresh), "removing it");
     return NowUs() - since_us;
