@@ -8,6 +8,7 @@ import { join } from './instance.ts'
 import { native } from './native.ts'
 
 const handles = new Map<string, Cache>()
+const strictHandles = new Map<string, Cache>()
 
 /** The cache of that name, bound once per thread. */
 function named(name: string): Cache {
@@ -34,7 +35,14 @@ export const uwsgi = {
    */
   cache(name = '', options?: CacheHandleOptions): Cache {
     const cache = named(name)
-    return options?.strict ? new Cache(cache.name, native.cacheNames().indexOf(cache.name), options) : cache
+    if (!options?.strict) return cache
+    // Kept, too: what native code binds to a handle stays as long as its thread.
+    let strict = strictHandles.get(cache.name)
+    if (strict === undefined) {
+      strict = new Cache(cache.name, native.cacheNames().indexOf(cache.name), options)
+      strictHandles.set(cache.name, strict)
+    }
+    return strict
   },
 
   /** The value, or null when absent. */

@@ -94,12 +94,19 @@ export class Crew {
 
   private spawn(post: Post): number | undefined {
     const { command, handover, fds } = this.orders
-    const child = spawn(process.execPath, command, {
-      env: { ...process.env, ...toEnvironment({ ...handover, worker: post.id }) },
-      stdio: ['ignore', 'inherit', 'inherit', ...fds, 'pipe'],
-    })
+    const failed = (error: unknown) => this.failed(post, `cannot start worker ${post.id}: ${(error as Error).message}`)
+    let child: ChildProcess
+    try {
+      child = spawn(process.execPath, command, {
+        env: { ...process.env, ...toEnvironment({ ...handover, worker: post.id }) },
+        stdio: ['ignore', 'inherit', 'inherit', ...fds, 'pipe'],
+      })
+    } catch (error) {
+      failed(error) // no memory is thrown, no process and no file left are told below
+      return undefined
+    }
     if (child.pid === undefined) {
-      child.once('error', (error) => this.failed(post, `cannot start worker ${post.id}: ${error.message}`))
+      child.once('error', failed)
       return undefined
     }
     post.child = child

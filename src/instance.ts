@@ -26,6 +26,9 @@ export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: 
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),
   )
+  // Takes this thread's slot while there is one: later, a house full of threads
+  // or a frozen one would make `keepHouse` throw in a timer.
+  native.sweep()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
 }

@@ -197,7 +197,12 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
   for (int round = 0; round < kRounds; round++) {
     const uint32_t sequence = stripe.sequence.load(std::memory_order_acquire);
     Place place;
-    if (!Find(key, sequence, &place)) continue;
+    if (!Find(key, sequence, &place)) {
+      // Nobody moved, and yet the links lead nowhere: once more under the lock will tell.
+      std::atomic_thread_fence(std::memory_order_acquire);
+      if (stripe.sequence.load(std::memory_order_relaxed) == sequence) break;
+      continue;
+    }
     bool hit = false;
     if (place.slot != 0) {
       const Item& item = At(place.slot);

@@ -79,7 +79,7 @@ class CacheCheck {
     c_.KeyOf(reinterpret_cast<const uint8_t*>(bytes.data()), size, &key);
     if (key.bucket != bucket || key.hash != Word(item.hash))
       return Text("I3: item %u stands in bucket %u, its key belongs in %u", slot, bucket, key.bucket);
-    Cache::Place place;
+    Cache::Place place{};
     if (!c_.Find(key, Word(c_.stripes_[key.stripe].sequence), &place) || place.slot != slot)
       return Text("I3: the key of item %u leads to item %u", slot, place.slot);
     return "";

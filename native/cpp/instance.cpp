@@ -94,7 +94,10 @@ uint32_t Instance::Reclaim() {
 }
 
 uint32_t Instance::ReclaimLocked() {
-  return processes_.Reclaim([this](uint32_t thread) {
+  auto ended = [this](const ProcessSlot& process) {
+    return self_.ended == nullptr || self_.ended(process.pid, process.start_time);
+  };
+  return processes_.Reclaim(ended, [this](uint32_t thread) {
     // In the dead thread's name: its own intent record covers what we do, so
     // if we die too, the next one finds a dead thread as we did.
     const Caller dead{thread, self_.pid, self_.now, kReclaimPatienceMs};

@@ -27,6 +27,9 @@ struct Self {
   uint64_t start_time;  // clock ticks since boot
   uint64_t pid_namespace;
   uint64_t (*now)();
+  // Has the last thread of that process ended? A life mutex may be free a few
+  // microseconds before: the kernel ends threads one by one. nullptr: not asked.
+  bool (*ended)(uint32_t pid, uint64_t start_time) = nullptr;
 };
 
 // What stood in the way: for the sentence that the user reads.

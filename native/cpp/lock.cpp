@@ -50,7 +50,7 @@ Status LockTable::Attach(int fd, InstanceId instance, uint64_t* layout) {
   *layout = spec.layout;
   if (status != Status::kOk) return status;
   const uint64_t locks = spec.geometry[0], engine = spec.geometry[1];
-  if (locks > UINT32_MAX || SizeFor(static_cast<uint32_t>(locks)) != spec.size ||
+  if (locks == 0 || locks > UINT32_MAX || SizeFor(static_cast<uint32_t>(locks)) != spec.size ||
       engine >= sizeof kEngines / sizeof *kEngines - 1)
     return Status::kForeign;
   records_ = segment_.At<LockRecord>(sizeof(SegmentHeader));

@@ -12,14 +12,18 @@ namespace {
 // until it is asked to go, which outside tests never happens.
 struct Life {
   pthread_mutex_t* mutex = nullptr;
+  bool held = false;
   pthread_t thread;
   sem_t taken, leave;
 };
 
 void* Live(void* argument) {
   Life* life = static_cast<Life*>(argument);
-  if (pthread_mutex_lock(life->mutex) == EOWNERDEAD) pthread_mutex_consistent(life->mutex);
+  const int error = pthread_mutex_lock(life->mutex);
+  if (error == EOWNERDEAD) pthread_mutex_consistent(life->mutex);
+  life->held = error == 0 || error == EOWNERDEAD;
   sem_post(&life->taken);
+  if (!life->held) return nullptr;
   while (sem_wait(&life->leave) != 0) {
   }
   pthread_mutex_unlock(life->mutex);
@@ -49,7 +53,9 @@ bool StartLife(pthread_mutex_t* mutex) {
   if (!started) return false;
   while (sem_wait(&life.taken) != 0) {
   }
-  return true;
+  // A process without its life mutex would pass for dead while it works.
+  if (!life.held) pthread_join(life.thread, nullptr);
+  return life.held;
 }
 
 }  // namespace

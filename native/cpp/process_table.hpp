@@ -8,8 +8,8 @@
 //     RootHeader    │ how far the thread slots were ever used  64 B │
 //   ────────────────┼───────────────────────────────────────────────┤
 //     ProcessSlot × │ pid, start time, generation, life mutex 128 B │
-//     ThreadSlot ×  │ its process, generation                  16 B │
 //     WorkerRow ×   │ counters that outlive the worker        128 B │
+//     ThreadSlot ×  │ its process, generation                  16 B │
 //   ────────────────┴───────────────────────────────────────────────┘
 //
 // A *life mutex* is robust, and a native thread of its process holds it from
@@ -102,10 +102,12 @@ class ProcessTable final : public Repairable {
   void LeaveThread(uint32_t thread) { threads_[thread].process.store(0, std::memory_order_release); }
 
   // Calls `finish(thread)` for every thread of every dead process, and then
-  // frees its slots. `finish` false: something is busy; that process waits for
-  // the next call. The number of processes freed. REQUIRES: the table lock.
-  template <class Finish>
-  uint32_t Reclaim(Finish finish);
+  // frees its slots. `ended(process)` false: some thread of it may still be on
+  // its way out and touch its cells; `finish` false: something is busy. That
+  // process waits for the next call. The number of processes freed.
+  // REQUIRES: the table lock.
+  template <class Ended, class Finish>
+  uint32_t Reclaim(Ended ended, Finish finish);
 
   // Is the process in `slot` alive? False also for a free slot.
   bool Alive(uint32_t slot);
@@ -132,14 +134,14 @@ class ProcessTable final : public Repairable {
   uint32_t own_slot_ = UINT32_MAX;
 };
 
-template <class Finish>
-uint32_t ProcessTable::Reclaim(Finish finish) {
+template <class Ended, class Finish>
+uint32_t ProcessTable::Reclaim(Ended ended, Finish finish) {
   uint32_t freed = 0;
   for (uint32_t slot = 0; slot < geometry_.processes; slot++) {
     ProcessSlot& process = processes_[slot];
     if (slot == own_slot_ || process.claimed.load(std::memory_order_acquire) == 0 || !TakeLife(process)) continue;
-    bool finished = true;
-    for (uint32_t thread = 0; thread < threads_used(); thread++) {
+    bool finished = ended(process);
+    for (uint32_t thread = 0; finished && thread < threads_used(); thread++) {
       if (threads_[thread].process.load(std::memory_order_relaxed) != slot + 1) continue;
       if (finish(thread)) threads_[thread].process.store(0, std::memory_order_release);
       else finished = false;

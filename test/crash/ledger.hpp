@@ -70,7 +70,7 @@ inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_s
 enum : uint32_t { kWild, kKept };
 
 inline std::vector<CacheSpec> StormCaches() {
-  return {Spec("wild", 400, 512, 100, 32), Spec("kept", 448, 256, 100, 16)};
+  return {Spec("wild", 400, 512, 100, 64), Spec("kept", 448, 256, 100, 32)};
 }
 
 }  // namespace uwshm::test

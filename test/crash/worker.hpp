@@ -57,12 +57,12 @@ class StormWorker {
 
   void Act() {
     const uint32_t die = dice_.Below(20000);
-    if (die < 2400) return Count(dice_.Below(kCounters));
-    if (die < 6400) return SetWild(How::kAdd, "set");
-    if (die < 8000) return SetWild(How::kReplace, "update");
-    if (die < 12000) return RemoveWild();
-    if (die < 12300) return ReadWild(dice_.Below(kWildKeys));
-    if (die < 16000) return KeepOwn(dice_.Below(kOwnKeys));
+    if (die < 1200) return Count(dice_.Below(kCounters));
+    if (die < 5400) return SetWild(How::kAdd, "set");
+    if (die < 7000) return SetWild(How::kReplace, "update");
+    if (die < 11000) return RemoveWild();
+    if (die < 11300) return ReadWild(dice_.Below(kWildKeys));
+    if (die < 15600) return KeepOwn(dice_.Below(kOwnKeys));
     if (die < 19600) return DropOwn(dice_.Below(kOwnKeys));
     if (die < 19900) return CheckOwn(dice_.Below(kOwnKeys));
     if (die < 19990) return Sweep();

@@ -98,6 +98,27 @@ TEST_F(ProcessTableTest, AProcessThatLeavesIsReclaimed) {
   EXPECT_EQ(Taken(), 1u);
 }
 
+// The kernel ends the threads of a process one by one: its life thread may be
+// gone while another still runs, and touches the cells of its thread slot.
+TEST_F(ProcessTableTest, NothingIsReclaimedBeforeTheLastThreadHasEnded) {
+  static bool has_ended;
+  has_ended = false;
+  Self watcher = Me();
+  watcher.ended = [](uint32_t, uint64_t) { return has_ended; };
+  Child other([this, watcher] {
+    Instance instance;
+    Trouble trouble;
+    if (instance.Attach(kInstance, instance_.Descriptors(), watcher, &trouble) != Status::kOk) return 1;
+    {
+      auto dead = Attached([] { return 0; });
+    }  // killed at the end of its scope
+    if (instance.Reclaim() != 0) return 2;
+    has_ended = true;
+    return instance.Reclaim() == 1 ? 0 : 3;
+  });
+  EXPECT_EQ(other.ExitCode(), 0);
+}
+
 TEST_F(ProcessTableTest, ASlotHasANewGenerationEachTime) {
   uint32_t slot = kProcesses, last = 0;
   for (int round = 0; round < 5; round++) {

@@ -122,6 +122,11 @@ test('items=3 holds three, and a fourth is refused until there is room', () => {
 })
 
 test('a strict handle throws the reason', () => {
+  assert.equal(
+    uwsgi.cache('tiny', { strict: true }),
+    uwsgi.cache('tiny', { strict: true }),
+    'asked for at each request',
+  )
   const strict = uwsgi.cache('tiny', { strict: true })
   strict.clear()
   strict.set('text', 'abc')

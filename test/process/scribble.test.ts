@@ -57,8 +57,9 @@ test('a get that fails halfway leaves the next one its own bytes', (t) => {
   let first: Buffer<ArrayBuffer> | undefined
   Buffer.allocUnsafeSlow = (size) => {
     scribble(bucket, 0xffffffff)
-    first = allocUnsafeSlow(size)
-    return first
+    const made = allocUnsafeSlow(size)
+    first = made
+    return made
   }
   assert.throws(() => {
     for (;;) cache.get('large')

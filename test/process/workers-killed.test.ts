@@ -98,6 +98,16 @@ async function killOne(master: Master, id: number): Promise<number> {
   return performance.now() - killed
 }
 
+test('a worker that cannot be started for want of memory is tried again', async (t) => {
+  const master = run(t, ['--http-socket', '127.0.0.1:0', ...cache, app('counter.mjs')], {
+    env: { NODE_OPTIONS: `--import ${app('no-memory.mjs')}` },
+  })
+  const [pid] = (await master.serving(1)).pidsOfReady()
+  process.kill(pid!, 'SIGKILL')
+  await master.serving(2)
+  assert.match(master.log, /cannot start worker 1: spawn ENOMEM/)
+})
+
 test('a worker that exits by itself is replaced, and its exit is told', async (t) => {
   const socket = ['--http-socket', '127.0.0.1:0', '--stats', '127.0.0.1:0']
   const master = await run(t, [...socket, ...cache, app('counter.mjs')]).serving(1)

@@ -2,11 +2,14 @@
 // the stats server ask of it. None of this is hot, so it is written for reading.
 #include <fcntl.h>
 #include <napi.h>
+#include <poll.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -23,7 +26,7 @@ constexpr uint64_t kSweptAtATime = 10000;
 
 struct Process {
   std::mutex mutex;
-  Instance* instance = nullptr;
+  std::atomic<Instance*> instance{nullptr};  // other threads look without the mutex
   uint32_t worker = 0;
 };
 
@@ -32,15 +35,27 @@ Process& OwnProcess() {
   return *process;
 }
 
-uint64_t StartTime() {
-  // Field 22 of /proc/self/stat; the second, the program's name, may hold blanks.
+// Field 22 of /proc/PID/stat, in clock ticks since boot; 0 when there is no such process.
+uint64_t StartTime(uint32_t pid) {
   char line[1024] = "";
-  FILE* file = fopen("/proc/self/stat", "re");
+  FILE* file = fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
   if (file == nullptr) return 0;
+  // The second field, the program's name, may hold blanks.
   const char* field = fgets(line, sizeof line, file) ? strrchr(line, ')') : nullptr;
   fclose(file);
   for (int i = 2; field != nullptr && i < 22; i++) field = strchr(field + 1, ' ');
   return field ? strtoull(field, nullptr, 10) : 0;
+}
+
+// A pidfd can be read from when the last thread is gone, reaped or not. A pid
+// that belongs to somebody else by now belongs to nobody of ours.
+bool Ended(uint32_t pid, uint64_t start_time) {
+  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (fd < 0) return true;
+  pollfd end{fd, POLLIN, 0};
+  const bool gone = poll(&end, 1, 0) > 0;
+  close(fd);
+  return gone || StartTime(pid) != start_time;
 }
 
 void Draw(void* bytes, size_t size) {
@@ -51,8 +66,8 @@ void Draw(void* bytes, size_t size) {
 Self WhoAmI(uint32_t worker) {
   struct stat pid_namespace = {};
   stat("/proc/self/ns/pid", &pid_namespace);
-  return {static_cast<uint32_t>(getpid()), worker, StartTime(), static_cast<uint64_t>(pid_namespace.st_ino),
-          BootMilliseconds};
+  const auto pid = static_cast<uint32_t>(getpid());
+  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, Ended};
 }
 
 std::string Hex(InstanceId id) {
