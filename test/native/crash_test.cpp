@@ -140,6 +140,49 @@ TEST_F(CrashTest, RepairersThatDieAreRepaired) {
   }
 }
 
+// A repairer that stands still before it has repaired: the dead thread's slot
+// must not go to anybody else meanwhile, for its intent is still to be read.
+TEST_F(CrashTest, TheDeadKeepTheirSlotsWhileSomethingOfTheirsIsBusy) {
+  ASSERT_TRUE(DiesAtLook(1, [](Instance& other, const Caller& me) {
+    other.caches()[0]->Store(me, KeyFor(*other.caches()[0], "key-4"), How::kAdd, "new", 3, 0, 0);
+  }));
+  const uint32_t lock = cache().geometry().first_lock + KeyFor(cache(), "key-4").stripe;
+  const uint32_t dead = instance_.locks().OwnerThreadOf(lock);
+  ASSERT_NE(dead, UINT32_MAX) << "it died with its name on the lock";
+  LockRecord* records = instance_.locks().segment().At<LockRecord>(sizeof(SegmentHeader));
+  SharedWord held;
+  Child frozen([&]() -> int {
+    *held = LockTable::Engines()[0]->lock(records[lock].object, 1, 1000) == Taken::kYes;
+    for (;;) pause();
+  });
+  ASSERT_TRUE(Eventually([&] { return *held == 1; }));
+  EXPECT_EQ(instance_.Reclaim(), 0u);
+  Caller other{};
+  ASSERT_EQ(instance_.EnterThread(&other), Status::kOk);
+  EXPECT_NE(other.thread, dead);
+  frozen.Kill();
+  EXPECT_EQ(instance_.Reclaim(), 1u);
+}
+
+#ifndef UWSHM_NO_REPAIR
+// The name on a lock tells whose intent to look at, the intent tells which lock it is for.
+TEST_F(CrashTest, ARepairLeavesTheIntentForAnotherLockAlone) {
+  Caller other{};
+  ASSERT_EQ(instance_.EnterThread(&other), Status::kOk);
+  const uint32_t first = cache().geometry().first_lock;
+  Intent& intent = CellsOf(cache())[other.thread].intent;
+  intent.armed = first + 1 + 1;  // at work under the second stripe's lock
+  LockRecord* records = instance_.locks().segment().At<LockRecord>(sizeof(SegmentHeader));
+  for (uint32_t stripe : {0u, 1u}) {
+    records[first + stripe].owner = uint64_t{1} << 32 | (other.thread + 1);
+    std::string name;
+    for (uint32_t i = 0; name.empty() || KeyFor(cache(), name).stripe != stripe; i++) name = "at-" + std::to_string(i);
+    EXPECT_EQ(cache().Remove(caller_, KeyFor(cache(), name)), Status::kNotFound);
+    EXPECT_EQ(intent.armed, stripe == 0 ? first + 1 + 1 : 0) << "stripe " << stripe;
+  }
+}
+#endif
+
 TEST_F(CrashTest, AFrozenHolderMakesWritersGiveUpWhileReadersGoOn) {
   Child holder([&]() -> int {
     auto* other = new Instance;
