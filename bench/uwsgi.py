@@ -8,18 +8,29 @@ from urllib.parse import parse_qs
 
 import uwsgi
 
-keys = json.loads(os.environ['BENCH_KEYS'])
-absent = [key.replace('key', 'not') for key in keys]
+made = json.loads(os.environ['BENCH_KEYS'])
+keys = absent = []
+
+
+def begin_half_way():
+    """The second of a pair: two processes in step would meet at every key."""
+    global keys, absent
+    first = (uwsgi.worker_id() - 1) * len(made) // 2
+    keys = made[first:] + made[:first]
+    absent = [key.replace('key', 'not') for key in keys]
+
+
+uwsgi.post_fork_hook = begin_half_way
 values = {size: b'x' * size for size in (32, 100, 1024, 16384)}
 
 
 def fill(cache, size):
-    for key in sorted(keys):
+    for key in sorted(made):
         uwsgi.cache_update(key, values[size], 0, cache)
 
 
 def fill_counters(cache, size):
-    for key in sorted(keys):
+    for key in sorted(made):
         uwsgi.cache_inc(key, 1, 0, 'counters')
 
 

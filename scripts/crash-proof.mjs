@@ -53,7 +53,7 @@ function page() {
   return `# Proof by killing
 
 Written by \`scripts/crash-proof.mjs\`${short ? ', in its short form' : ''}; run it again to check it. Linux ${release()}, ${cpus().length} cores,
-${glibc()}; the load of the machine was ${load} before it began, so others were at work too. Seed ${seed}.
+${glibc()}; the load of the machine was ${load} before it began${load > 1.5 ? ', so others were at work too' : ''}. Seed ${seed}.
 
 ## A storm of kills
 
