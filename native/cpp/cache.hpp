@@ -61,10 +61,14 @@ class Cache final : public Repairable {
 
   // The key's item will be written soon: the memory may start coming.
   void Expect(const Key& key) const {
+    ExpectWrite(locks_->Record(StripeLock(key.stripe)));
+    ExpectWrite(&stripes_[key.stripe]);
     const Slot first = buckets_[key.bucket].load(std::memory_order_relaxed);
-    if (ValidSlot(first)) __builtin_prefetch(&items_[first]);
-    __builtin_prefetch(&stripes_[key.stripe]);
-    locks_->Expect(StripeLock(key.stripe));
+    if (!ValidSlot(first)) return;
+    // A replaced item's slot is the next to be filled.
+    ExpectWrite(&items_[first]);
+    ExpectWrite(ValueOf(first));
+    ExpectWrite(ValueOf(first) + 64);
   }
 
   enum Count { kCounted, kUncounted };  // whether hits and misses are told

@@ -80,7 +80,7 @@ class LockTable {
   Segment& segment() { return segment_; }
   uint32_t count() const { return count_; }
 
-  void Expect(uint32_t lock) const { __builtin_prefetch(&records_[lock], 1); }
+  const LockRecord* Record(uint32_t lock) const { return &records_[lock]; }
 
   // The pid that holds `lock`, or 0.
   uint32_t HolderOf(uint32_t lock) const {

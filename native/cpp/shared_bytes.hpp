@@ -45,6 +45,16 @@ inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
 
 #endif
 
+// The line will be written soon: it may come, and leave the other processors' caches.
+inline void ExpectWrite(const void* line) {
+#if defined(__x86_64__)
+  // The builtin asks to read only, unless the compiler is told of a newer processor.
+  asm volatile("prefetchw %0" : : "m"(*static_cast<const uint8_t*>(line)));
+#else
+  __builtin_prefetch(line, 1);
+#endif
+}
+
 // A counter is one aligned word: whoever copies it gets it whole.
 inline uint64_t LoadWord(const uint8_t* shared) {
   return __atomic_load_n(reinterpret_cast<const uint64_t*>(shared), __ATOMIC_RELAXED);

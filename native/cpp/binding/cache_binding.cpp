@@ -157,16 +157,21 @@ Status ValueArgument(const Call& call, const uint8_t** bytes, size_t* size, uint
   const size_t most = call.cache().geometry().blocksize;
   Text text;
   uint8_t* array;
-  if (StringArgument(call.env, call.arguments[1], most, call.home().value_room, &text)) {
+  // To learn that a value is no string takes as long as to read one: what came
+  // last is asked for first.
+  const bool is_array = call.bound->bytes_last && Bytes(call.env, call.arguments[1], &array, size);
+  if (!is_array && StringArgument(call.env, call.arguments[1], most, call.home().value_room, &text)) {
+    call.bound->bytes_last = false;
     *flags = text.ascii ? kText | kAscii : uint32_t{kText};
     *bytes = text.bytes;
     *size = text.size;
     return *size > most ? Status::kValueTooLarge : Status::kOk;
   }
-  if (call.count < 2 || !Bytes(call.env, call.arguments[1], &array, size)) {
+  if (!is_array && !Bytes(call.env, call.arguments[1], &array, size)) {
     napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
     return Status::kForeign;
   }
+  call.bound->bytes_last = true;
   if (*size > most) return Status::kValueTooLarge;
   *bytes = array;
   // Eight bytes may become a counter, which changes in place while its flags stay.

@@ -24,6 +24,7 @@ struct BoundCache {
   Environment* home;
   Cache* cache;
   Status last = Status::kOk;  // of the last write: why it was refused
+  bool bytes_last = false;    // the last value was an array, no string
 };
 
 // Private memory for bytes on their way; grows, and is never cleared.
