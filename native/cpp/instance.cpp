@@ -6,8 +6,8 @@ namespace {
 // The reclaimer works in the master's event loop: what is busy waits for the next round.
 constexpr uint32_t kReclaimPatienceMs = 20;
 
-// Before it: root, locks, accounting.
-constexpr uint32_t kFirstCache = 3;
+// Before it: root, locks, accounting, metrics.
+constexpr uint32_t kFirstCache = 4;
 
 }  // namespace
 
@@ -37,6 +37,11 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   trouble->expected = Accounting::SizeFor(spec.workers, spec.cores);
   status = accounting_.Create(id, spec.workers, spec.cores, self.pid, spec.started_on);
   if (status != Status::kOk) return status;
+  const MetricsGeometry metrics{spec.metrics.slots, spec.metrics.cells, threads};
+  trouble->segment = "metrics";
+  trouble->expected = metrics.size();
+  status = metrics_.Create(id, metrics);
+  if (status != Status::kOk) return status;
   for (uint32_t i = 0; i < spec.caches.size(); i++) {
     const CacheSpec& cache = spec.caches[i];
     trouble->segment = "cache " + cache.name;
@@ -63,6 +68,10 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   trouble->segment = "accounting";
   trouble->expected = Accounting::kLayout;
   status = accounting_.Attach(fds[2], id, &trouble->found);
+  if (status != Status::kOk) return status;
+  trouble->segment = "metrics";
+  trouble->expected = Metrics::kLayout;
+  status = metrics_.Attach(fds[3], id, processes_.geometry().threads, &trouble->found);
   if (status != Status::kOk) return status;
   for (uint32_t i = 0; i + kFirstCache < fds.size(); i++) {
     trouble->segment = "cache " + std::to_string(i + 1);
@@ -96,9 +105,15 @@ Status Instance::EnterThread(Caller* caller) {
 void Instance::Leave() {
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
+  metrics_.segment().Abandon();
   accounting_.segment().Abandon();
   locks_.segment().Abandon();
   processes_.segment().Abandon();
+}
+
+Status Instance::DefineMetrics(const std::vector<MetricSpec>& specs, uint32_t family, uint32_t most, uint32_t* first) {
+  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
+  return guard.status() == Status::kOk ? metrics_.Define(specs, family, most, first) : guard.status();
 }
 
 uint32_t Instance::Reclaim() {
@@ -121,7 +136,8 @@ uint32_t Instance::ReclaimLocked() {
 }
 
 std::vector<int> Instance::Descriptors() {
-  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd()};
+  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd(),
+                       metrics_.segment().fd()};
   for (auto& cache : caches_) fds.push_back(cache->segment().fd());
   return fds;
 }

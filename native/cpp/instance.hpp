@@ -1,7 +1,7 @@
 // All segments of one master, and this process's place among their users.
 //
-// Descriptors are numbered: root, locks, accounting, then the caches in order. Whoever has
-// them and the instance's id can attach; the engine does not care how they came.
+// Descriptors are numbered: root, locks, accounting, metrics, then the caches in order. Whoever
+// has them and the instance's id can attach; the engine does not care how they came.
 #pragma once
 
 #include <memory>
@@ -11,6 +11,7 @@
 
 #include "accounting.hpp"
 #include "cache.hpp"
+#include "metrics.hpp"
 #include "process_table.hpp"
 
 namespace uwshm {
@@ -21,6 +22,11 @@ struct CacheSpec {
   HashSeed seed;
 };
 
+// How many metrics there may be, and how many of them are counted.
+struct MetricsSpec {
+  uint32_t slots, cells;
+};
+
 struct InstanceSpec {
   uint32_t processes;   // that may be attached at a time
   uint32_t workers;     // worker ids 1..
@@ -28,6 +34,7 @@ struct InstanceSpec {
   uint64_t started_on;  // epoch seconds
   const LockEngine* engine;
   std::vector<CacheSpec> caches;
+  MetricsSpec metrics{};
 };
 
 // Who attaches, and the clock that its calls will use.
@@ -48,7 +55,7 @@ struct Trouble {
   uint64_t found = 0, expected = 0;
 };
 
-class Instance {
+class Instance final : public Figures {
  public:
   // Threads are counted over all processes: a worker has its main thread and
   // whatever worker_threads it starts.
@@ -68,12 +75,23 @@ class Instance {
   // many. 0 also when somebody else is at it or something is busy.
   uint32_t Reclaim();
 
+  // Appends metrics, as Metrics::Define; kBusy as well.
+  Status DefineMetrics(const std::vector<MetricSpec>& specs, uint32_t family, uint32_t most, uint32_t* first);
+
+  // The numbers that computed metrics show (figures.cpp), by name; FigureCount(): there is none.
+  static uint32_t FigureNamed(const std::string& name);
+  int64_t Figure(uint32_t figure, uint32_t first, uint32_t second) const override;
+  uint32_t FigureCount() const override;
+
   InstanceId id() const { return id_; }
   std::vector<int> Descriptors();
   ProcessTable& processes() { return processes_; }
   LockTable& locks() { return locks_; }
   Accounting& accounting() { return accounting_; }
+  const Accounting& accounting() const { return accounting_; }
+  Metrics& metrics() { return metrics_; }
   std::vector<std::unique_ptr<Cache>>& caches() { return caches_; }
+  const std::vector<std::unique_ptr<Cache>>& caches() const { return caches_; }
 
   // Every lock by name, with the pid of its holder or 0.
   std::vector<std::pair<std::string, uint32_t>> Holders() const;
@@ -89,6 +107,7 @@ class Instance {
   ProcessTable processes_;
   LockTable locks_;
   Accounting accounting_;
+  Metrics metrics_;
   std::vector<std::unique_ptr<Cache>> caches_;
 };
 

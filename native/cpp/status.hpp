@@ -16,6 +16,7 @@ enum class Status : uint8_t {
   kKeyTooLong,
   kValueTooLarge,
   kNotANumber,
+  kReadOnly,
   // A lock's owner lives but does not go on.
   kBusy,
   // Words that no sequence of our own stores can have left behind.
