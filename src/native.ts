@@ -98,8 +98,8 @@ export interface WorkerFigures {
   delayP50: number
   delayP99: number
   delayMax: number
-  /** Boot-time milliseconds; 0 = never. */
-  beatAt: number
+  /** Milliseconds since the last beat; -1: there was none yet. */
+  beatAge: number
 }
 
 /** How a request ended: 0 well, 1 the client left before its request was there, 2 before the answer was out. */

@@ -152,9 +152,11 @@ napi_value Workers(napi_env env, napi_callback_info) {
   if (rows == nullptr) return nullptr;
   napi_value list = nullptr;
   napi_create_array_with_length(env, rows->workers(), &list);
+  const uint64_t now = BootMilliseconds();
   for (uint32_t id = 1; id <= rows->workers(); id++) {
     const WorkerRow& row = rows->worker(id);
-    const uint64_t requests = rows->Requests(id), before = row.requests_at_spawn;
+    const uint64_t requests = rows->Requests(id), before = row.requests_at_spawn, beat = row.beat_at;
+    const uint64_t age = now > beat ? now - beat : 0;
     const struct {
       const char* name;
       uint64_t number;
@@ -176,7 +178,7 @@ napi_value Workers(napi_env env, napi_callback_info) {
         {"delayP50", row.delay_p50},
         {"delayP99", row.delay_p99},
         {"delayMax", row.delay_max},
-        {"beatAt", row.beat_at},
+        {"beatAge", beat == 0 ? ~uint64_t{0} : age},
     };
     napi_value object = nullptr;
     napi_create_object(env, &object);
