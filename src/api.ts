@@ -5,6 +5,7 @@
 import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cache/cache.ts'
 import { UwsgiError } from './errors.ts'
 import { join } from './instance.ts'
+import { metricCalls } from './metrics/metrics.ts'
 import { native } from './native.ts'
 
 const handles = new Map<string, Cache>()
@@ -26,7 +27,7 @@ function bind(name: string): Cache {
   return cache
 }
 
-export const uwsgi = {
+const caches = {
   /**
    * The bound handle of a cache: the fast way, and the one with `ttl`, `refusal` and more.
    * @param name of the cache; '' or nothing is the first one.
@@ -92,6 +93,12 @@ export const uwsgi = {
     return named(cache).num(key)
   },
 }
+
+/** A getter stays a getter: nothing is looked up before somebody asks. */
+export const uwsgi: typeof caches & typeof metricCalls = Object.defineProperties(
+  caches as typeof caches & typeof metricCalls,
+  Object.getOwnPropertyDescriptors(metricCalls),
+)
 
 type CacheCounting = {
   (key: Bytes, n?: number, expires?: number, cache?: string): number | null

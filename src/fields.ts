@@ -92,6 +92,32 @@ export function text(help: string, says: Says<string> & { syntax?: string; longe
   })
 }
 
+/** A text made of certain characters only. */
+export function word(help: string, pattern: RegExp, expected: string, says: Says<string> & { syntax?: string } = {}) {
+  const { syntax = 'NAME', ...rest } = says
+  return field(help, rest, syntax, expected, (value) => {
+    return typeof value === 'string' && pattern.test(value) ? value : undefined
+  })
+}
+
+/** A signed whole number of 64 bits. uWSGI takes leading digits, and 0 for anything else; we refuse. */
+export function integer(help: string, says: Says<bigint> = {}): Field<bigint> {
+  return field(help, says, 'N', 'a whole number of 64 bits', (value) => {
+    const isWhole = typeof value === 'string' ? /^[-+]?\d+$/.test(value) : Number.isSafeInteger(value)
+    if (!isWhole && typeof value !== 'bigint') return undefined
+    const number = BigInt(typeof value === 'string' ? value.replace('+', '') : (value as number | bigint))
+    return BigInt.asIntN(64, number) === number ? number : undefined
+  })
+}
+
+/** Any number, fractions too. */
+export function real(help: string, says: Says<number> = {}): Field<number> {
+  return field(help, says, 'X', 'a number', (value) => {
+    const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
+    return typeof number === 'number' && Number.isFinite(number) ? number : undefined
+  })
+}
+
 /** On or off. uWSGI reads `flag=0` as on in key-values; we do not (docs/differences.md). */
 export function flag(help: string, says: Says<boolean> = {}): Field<boolean> {
   const read = (value: unknown) => {

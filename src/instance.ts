@@ -12,13 +12,17 @@
 
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
+import { Collection } from './metrics/collection.ts'
+import { type MetricsPlan, planMetrics } from './metrics/plan.ts'
 import { native } from './native.ts'
 import { completeOptions, type GivenOptions, type Options } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
 
 /** Makes the segments that `options` describe; this process is their master. */
-export function createInstance({ maxProcesses, processes, threads, lockEngine, cache2 }: Options): void {
+export function createInstance(options: Options): MetricsPlan {
+  const { maxProcesses, processes, threads, lockEngine, cache2 } = options
+  const metrics = planMetrics(options)
   native.create(
     maxProcesses,
     processes,
@@ -26,12 +30,16 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
     lockEngine,
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),
+    metrics.slots,
+    metrics.cells,
   )
+  native.defineMetrics(metrics.rows, -1, 0)
   // Takes this thread's slot while there is one: later, a house full of threads
   // or a frozen one would make `keepHouse` throw in a timer.
   native.sweep()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  return metrics
 }
 
 /**
@@ -43,10 +51,15 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
  * @throws UwsgiError ALREADY_ATTACHED, SEGMENT_TOO_LARGE, NO_MEMORY, or an option's own error.
  */
 export function create(options: GivenOptions = {}): void {
-  createInstance(completeOptions(options))
+  const metrics = new Collection(createInstance(completeOptions(options)), {
+    sockets: [],
+    memoryOf: () => ({ rss: 0, vsz: 0 }),
+  })
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished, what has expired makes room.
   setInterval(keepHouse, 1000).unref()
+  metrics.start()
+  process.once('exit', () => metrics.stop())
 }
 
 /** Frees what dead processes held and what has expired; cheap when there is nothing to do. */

@@ -10,8 +10,11 @@ import { UwsgiError } from './errors.ts'
 import { createInstance, keepHouse } from './instance.ts'
 import { closeListener, type Listener, listenAt, removeFile } from './listen.ts'
 import { log } from './log.ts'
+import { Collection } from './metrics/collection.ts'
+import type { MetricsPlan } from './metrics/plan.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
+import { memoryOf } from './stats/memory.ts'
 import { StatsServer } from './stats/server.ts'
 import { Statistics } from './stats/snapshot.ts'
 import { typescriptArguments } from './typescript.ts'
@@ -24,25 +27,36 @@ export function startMaster(options: Options): void {
   const command = [...typescriptArguments(app, options.nodeArg), ...options.nodeArg, workerModule(), app]
 
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
-  createInstance(options)
+  const metrics = createInstance(options)
   const { sockets, stats } = bindAll(options)
+  const collection = new Collection(metrics, { sockets: sockets.map(({ fd }) => fd), memoryOf })
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
+  if (metrics.slots > 0) tellOfMetrics(metrics)
   log(`*** Operational MODE: ${options.processes === 1 ? 'single process' : 'preforking'} ***`)
   log(`spawned uWSGI master process (pid: ${process.pid})`)
-  new Master([...command, ...options.appArguments], app, options, sockets, stats).start()
+  new Master([...command, ...options.appArguments], app, options, sockets, stats, collection).start()
 }
 
 class Master {
   private readonly crew: Crew
   private readonly sockets: Listener[]
   private readonly stats: Listener | undefined
+  private readonly collection: Collection
   private readonly options: Options
   private readonly statistics: Statistics
   private stoppedAt: number | null = null
   private complaint = ''
 
-  constructor(command: string[], app: string, options: Options, sockets: Listener[], stats: Listener | undefined) {
+  constructor(
+    command: string[],
+    app: string,
+    options: Options,
+    sockets: Listener[],
+    stats: Listener | undefined,
+    collection: Collection,
+  ) {
+    this.collection = collection
     const { id, fds } = native.instance()
     this.sockets = sockets
     this.stats = stats
@@ -72,6 +86,7 @@ class Master {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT'] as const) process.on(signal, () => this.stop())
     process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
     this.crew.start()
+    this.collection.start()
     if (this.stats) {
       new StatsServer(this.stats, this.statistics, this.options)
       log(`*** Stats server enabled on ${this.stats.name} fd: ${this.stats.fd} ***`)
@@ -102,6 +117,7 @@ class Master {
   /** At once: whatever still runs is killed. */
   private leave(status: number): never {
     this.crew.signal('SIGKILL')
+    this.collection.stop()
     for (const listener of [...this.sockets, ...(this.stats ? [this.stats] : [])]) removeFile(listener)
     process.exit(status)
   }
@@ -117,6 +133,13 @@ class Master {
       this.complaint = message
     }
   }
+}
+
+/** The lines that operators of uWSGI know. */
+function tellOfMetrics({ rows, custom, slots }: MetricsPlan): void {
+  for (const name of custom) log(`added custom metric: ${name}`)
+  log(`initialized ${rows.length} metrics`)
+  log(`memory allocated for metrics storage: ${slots * 8} bytes (${(slots * 8) >> 20} MB)`)
 }
 
 function enter(directory: string | undefined): void {

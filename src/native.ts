@@ -11,6 +11,18 @@ import { UwsgiError } from './errors.ts'
 /** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two). */
 export type CacheGeometry = [name: string, items: number, blocksize: number, keysize: number, hashsize: number]
 
+/** A metric to be defined; `type` and `source` as metrics_layout.hpp numbers them, `figure` by its name in figures.cpp, or ''. */
+export type MetricRow = [
+  name: string,
+  oid: string,
+  type: number,
+  source: number,
+  figure: string,
+  first: number,
+  second: number,
+  initial: bigint,
+]
+
 /** Why the last refused write of a cache was refused. */
 export type Refusal = 'EXISTS' | 'FULL' | 'KEY_EMPTY' | 'KEY_TOO_LONG' | 'VALUE_TOO_LARGE' | 'NOT_A_NUMBER' | 'ABSENT'
 
@@ -109,7 +121,7 @@ export interface Native {
   /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
   errors(type: typeof UwsgiError): void
 
-  /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). */
+  /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). Room for so many metrics, of which so many are counted. */
   create(
     maxProcesses: number,
     workers: number,
@@ -117,12 +129,14 @@ export interface Native {
     lockEngine: string,
     caches: CacheGeometry[],
     memory: number,
+    metricSlots: number,
+    metricCells: number,
   ): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors, in the order of `instance`. */
   attach(instance: string, paths: string[], worker: number): void
   /** Is this process attached? One process attaches once, whichever thread asked. */
   attached(): boolean
-  /** Instance id (hex) and the descriptors of root, locks, accounting, and caches. */
+  /** Instance id (hex) and the descriptors of root, locks, accounting, metrics, and caches. */
   instance(): { id: string; fds: number[] }
   lockEngines(): string[]
 
@@ -141,6 +155,29 @@ export interface Native {
   processes(): ProcessFigures[]
   /** Every internal lock with the pid of its holder, or 0. */
   locks(): [name: string, pid: number][]
+
+  /** Room for metrics; 0 = they are off. */
+  metricCapacity(): number
+  metricCount(): number
+  /** Appends them all or none: the first one's number; -1 `family` (a number, or -1) has `most` already; -2 no room; -3-n metric n has one of the names. */
+  defineMetrics(rows: MetricRow[], family: number, most: number): number
+  /** Every metric from number `from` on; cell -1: it is not counted. What is said here of a metric never changes. */
+  metricSpecs(
+    from: number,
+  ): [name: string, oid: string, type: number, source: number, first: number, cell: number, initial: bigint][]
+  /** The calling thread's cells, as doubles: shared memory that nobody else writes. Empty where none can be lent. */
+  metricRow(): ArrayBuffer
+  /** Rounded beyond 2^53. */
+  metricValue(index: number): number
+  metricBigValue(index: number): bigint
+  /** Of all, in order. */
+  metricValues(): BigInt64Array
+  /** `change`: see `changes` in metrics/metric.ts. Wraps at 64 bits. False: it is not counted, or divided by 0. */
+  changeMetric(index: number, change: number, n: bigint): boolean
+  /** For its collector, and for what was before a restart. */
+  storeMetric(index: number, value: bigint): void
+  /** Walks every invariant; null when all hold. */
+  checkMetrics(): string | null
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]

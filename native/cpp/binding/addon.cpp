@@ -78,5 +78,6 @@ NAPI_MODULE_INIT() {
   uwshm::InitListen(env, exports);
   uwshm::InitSocketQueue(env, exports);
   uwshm::InitAccounting(env, exports);
+  uwshm::InitMetrics(env, exports);
   return exports;
 }

@@ -80,5 +80,6 @@ void InitCache(napi_env env, napi_value exports);
 void InitListen(napi_env env, napi_value exports);
 void InitSocketQueue(napi_env env, napi_value exports);
 void InitAccounting(napi_env env, napi_value exports);
+void InitMetrics(napi_env env, napi_value exports);
 
 }  // namespace uwshm
