@@ -165,7 +165,7 @@ export interface Native {
   metricSpecs(
     from: number,
   ): [name: string, oid: string, type: number, source: number, first: number, cell: number, initial: bigint][]
-  /** The calling thread's cells, as doubles: shared memory that nobody else writes. Empty where none can be lent. */
+  /** The calling thread's cells, 64 bits each: shared memory that nobody else writes. Empty where none can be lent. */
   metricRow(): ArrayBuffer
   /** Rounded beyond 2^53. */
   metricValue(index: number): number

@@ -15,14 +15,8 @@ uint32_t NameHash(const std::string& name) {
   return static_cast<uint32_t>(HashOf({1, 2}, reinterpret_cast<const uint8_t*>(name.data()), name.size()));
 }
 
-// What a cell holds. Words that our own stores cannot have left count nothing.
-int64_t Whole(const uint64_t* cell) {
-  const uint64_t bits = __atomic_load_n(cell, __ATOMIC_RELAXED);
-  double number;
-  memcpy(&number, &bits, sizeof number);
-  const bool sound = number >= -double{Metrics::kMostInCell} && number <= double{Metrics::kMostInCell};
-  return sound ? static_cast<int64_t>(number) : 0;
-}
+// Its owner may be adding to it.
+uint64_t Load(const uint64_t* cell) { return __atomic_load_n(cell, __ATOMIC_RELAXED); }
 
 // What `value` becomes. REQUIRES: no division by 0.
 uint64_t Changed(uint64_t value, MetricChange change, int64_t n) {
@@ -140,9 +134,9 @@ MetricSpec Metrics::SpecOf(uint32_t index) const {
           static_cast<int64_t>(slot.initial)};
 }
 
-double* Metrics::Row(uint32_t thread) {
+int64_t* Metrics::Row(uint32_t thread) {
   used_[thread / 64].fetch_or(uint64_t{1} << (thread % 64), std::memory_order_release);
-  return reinterpret_cast<double*>(rows_ + thread * geometry_.row_stride());
+  return reinterpret_cast<int64_t*>(rows_ + thread * geometry_.row_stride());
 }
 
 uint32_t Metrics::CellOf(uint32_t index) const {
@@ -150,7 +144,6 @@ uint32_t Metrics::CellOf(uint32_t index) const {
   return HasCell(SourceOf(index)) && cells - 1 < geometry_.cells ? cells - 1 : kNone;
 }
 
-// Rows that never had an owner are not looked at: a look would cost the pages.
 template <class See>
 void Metrics::EachRow(See see) const {
   for (uint32_t word = 0; word < geometry_.used_words(); word++)
@@ -163,7 +156,7 @@ void Metrics::EachRow(See see) const {
 uint64_t Metrics::SumOfCells(uint32_t index) const {
   uint64_t sum = 0;
   const uint32_t cell = CellOf(index);
-  if (cell != kNone) EachRow([&](const uint64_t* row) { sum += static_cast<uint64_t>(Whole(row + cell)); });
+  if (cell != kNone) EachRow([&](const uint64_t* row) { sum += Load(row + cell); });
   return sum;
 }
 
@@ -198,7 +191,7 @@ void Metrics::Values(const Figures& figures, std::vector<int64_t>* values) const
   std::vector<uint64_t> bases(count);
   for (uint32_t i = 0; i < count; i++) bases[i] = Base(i);
   EachRow([&](const uint64_t* row) {
-    for (uint32_t cell = 0; cell < cells; cell++) sums[cell] += static_cast<uint64_t>(Whole(row + cell));
+    for (uint32_t cell = 0; cell < cells; cell++) sums[cell] += Load(row + cell);
   });
   values->resize(count);
   for (uint32_t i = 0; i < count; i++) {
@@ -258,16 +251,6 @@ std::string Metrics::Check(const Figures& figures) const {
     cells += HasCell(spec.source);
     if (slots_[i].cells.load(kRelaxed) != cells || cells > geometry_.cells)
       return "M3: " + who + " has cell " + std::to_string(slots_[i].cells.load(kRelaxed));
-  }
-  for (uint32_t thread = 0; thread < geometry_.threads && cells > 0; thread++) {
-    const bool used = (used_[thread / 64].load(kRelaxed) >> (thread % 64) & 1) != 0;
-    for (uint32_t cell = 0; used && cell < cells; cell++) {
-      const uint64_t bits = __atomic_load_n(RowAt(thread) + cell, __ATOMIC_RELAXED);
-      double number;
-      memcpy(&number, &bits, sizeof number);
-      if (static_cast<double>(Whole(RowAt(thread) + cell)) != number)
-        return "M4: thread " + std::to_string(thread) + " has no whole number in cell " + std::to_string(cell);
-    }
   }
   return "";
 }

@@ -37,8 +37,7 @@ enum class MetricChange : uint32_t { kAdd, kSet, kMul, kDiv, kMax, kMin };
 class Metrics {
  public:
   static constexpr uint64_t kLayout =
-      LayoutNumber(1, {sizeof(SegmentHeader), sizeof(MetricsHeader), sizeof(MetricSlot), sizeof(double)});
-  static constexpr int64_t kMostInCell = int64_t{1} << 52;
+      LayoutNumber(1, {sizeof(SegmentHeader), sizeof(MetricsHeader), sizeof(MetricSlot), sizeof(int64_t)});
 
   Status Create(InstanceId instance, const MetricsGeometry& geometry);
   Status Attach(int fd, InstanceId instance, uint32_t threads, uint64_t* layout);
@@ -53,8 +52,8 @@ class Metrics {
   // REQUIRES: index < Count().
   MetricSpec SpecOf(uint32_t index) const;
 
-  // The cells of a thread: geometry().cells doubles. Its cell of a metric is CellOf(metric).
-  double* Row(uint32_t thread);
+  // The cells of a thread: geometry().cells words. Its cell of a metric is CellOf(metric).
+  int64_t* Row(uint32_t thread);
   // kNone: it is not counted.
   uint32_t CellOf(uint32_t index) const;
 

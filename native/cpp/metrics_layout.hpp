@@ -7,15 +7,13 @@
 //   slots_at ─────┼──────────────────────────────────────────────────────┤
 //     MetricSlot ×│ name, OID, type, where its value comes from    320 B │
 //   rows_at ──────┼──────────────────────────────────────────────────────┤
-//     row ×       │ per thread slot: f64 × cells, whole pages            │
+//     row ×       │ per thread slot: i64 × cells, whole pages            │
 //   ──────────────┴──────────────────────────────────────────────────────┘
 //
-// The value of a metric that is counted is *base + the sum of its cells*, in
+// The value of a metric that is counted is *base + the sum of its cells*, all in
 // 64 bits, two's complement. A *cell* belongs to one metric and one thread:
-// JavaScript adds to it as to any array, one plain store, no call and no lock.
-// Cells are doubles, since JavaScript counts in doubles: whole numbers of at
-// most 2^52, so that they are exact. What would carry a cell further is added
-// to the base instead.
+// JavaScript adds to it as to any BigInt64Array, one plain store, no call and no
+// lock. (Doubles are no faster, and they would have to be carried over at 2^53.)
 //
 // A cell is never cleared. Whoever gets the thread slot of the dead goes on
 // from what it finds there: so nothing has to be folded when a thread ends, and
@@ -38,8 +36,8 @@
 //       source needs, within bounds. No two have one name.
 //   M2  An alias stands behind its target, which is no alias.
 //   M3  The n-th metric that is counted has cell n: no two share one.
-//   M4  A cell holds a whole number of at most 2^52. A row that never had an
-//       owner is not looked at.
+//   M4  A row is in the bitmap before its owner writes to it. Others are not
+//       looked at: that would cost their pages.
 //
 // Changed what a byte means? Raise the version in kMetricsLayout.
 #pragma once
@@ -97,7 +95,7 @@ struct MetricsGeometry {
   }
   uint64_t rows_at() const { return (slots_at() + uint64_t{slots} * sizeof(MetricSlot) + 4095) & ~uint64_t{4095}; }
   // Whole pages: a thread sees its own row and nothing else of the segment.
-  uint64_t row_stride() const { return (uint64_t{cells} * sizeof(double) + 4095) & ~uint64_t{4095}; }
+  uint64_t row_stride() const { return (uint64_t{cells} * sizeof(int64_t) + 4095) & ~uint64_t{4095}; }
   uint64_t size() const { return rows_at() + threads * row_stride(); }
 };
 

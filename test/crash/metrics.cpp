@@ -39,11 +39,8 @@ const Call kCalls[] = {
      42},
     {"count",
      [](Instance& instance, const Caller& me) {
-       double* cell = instance.metrics().Row(me.thread) + instance.metrics().CellOf(kOld);
-       double number;
-       __atomic_load(cell, &number, __ATOMIC_RELAXED);
-       number += 1;
-       __atomic_store(cell, &number, __ATOMIC_RELAXED);
+       int64_t* cell = instance.metrics().Row(me.thread) + instance.metrics().CellOf(kOld);
+       __atomic_store_n(cell, __atomic_load_n(cell, __ATOMIC_RELAXED) + 1, __ATOMIC_RELAXED);
      },
      43},
     {"add", [](Instance& instance, const Caller&) { instance.metrics().Change(kOld, MetricChange::kAdd, 8); }, 50},

@@ -138,7 +138,7 @@ napi_value MetricRow(napi_env env, napi_callback_info) {
   if (!home->Enter()) return nullptr;
   Metrics& metrics = ProcessInstance()->metrics();
   napi_value row = nullptr;
-  const size_t size = size_t{metrics.geometry().cells} * sizeof(double);
+  const size_t size = size_t{metrics.geometry().cells} * sizeof(int64_t);
   void* cells = metrics.Row(home->caller.thread);
   // Where V8 keeps its memory in a cage of its own, no cells can be lent: every count is a call then.
   if (napi_create_external_arraybuffer(env, cells, size, nullptr, nullptr, &row) != napi_ok)
