@@ -4,18 +4,23 @@
 import { subscribe } from 'node:diagnostics_channel'
 import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { Server } from 'node:net'
+import { callExit } from './seat.ts'
 
-export function leaveOnTerm(servers: ReadonlySet<Server>, running: ReadonlySet<ServerResponse>): void {
+export function leaveOnTerm(servers: ReadonlySet<Server>, running: () => ServerResponse[]): void {
   let isLeaving = false
   process.on('SIGTERM', () => {
     if (isLeaving) return
     isLeaving = true
     // An application that handles SIGTERM itself decides when it is done.
     const isOurs = process.listenerCount('SIGTERM') === 1
+    let isOver = false
     const leave = () => {
-      if (isOurs && [...servers].every(({ listening }) => !listening) && running.size === 0) process.exit()
+      const isDone = [...servers].every(({ listening }) => !listening) && running().length === 0
+      if (isOver || !isOurs || !isDone) return
+      isOver = true
+      void callExit().then(() => process.exit())
     }
-    for (const response of running) lastOfItsConnection(response)
+    for (const response of running()) lastOfItsConnection(response)
     subscribe('http.server.request.start', (message) => {
       lastOfItsConnection((message as { response: ServerResponse }).response)
     })
@@ -26,12 +31,12 @@ export function leaveOnTerm(servers: ReadonlySet<Server>, running: ReadonlySet<S
       server.close(() => --open || leave())
       // A response that was begun as keep-alive leaves its connection idle.
       const closeIdle = () => (server as Partial<HttpServer>).closeIdleConnections?.()
-      for (const response of running) response.once('close', () => setImmediate(closeIdle))
+      for (const response of running()) response.once('close', () => setImmediate(closeIdle))
     }
     if (open === 0) leave()
   })
 }
 
-function lastOfItsConnection(response: ServerResponse): void {
+export function lastOfItsConnection(response: ServerResponse): void {
   if (!response.headersSent) response.setHeader('connection', 'close')
 }
