@@ -7,6 +7,7 @@ import { UwsgiError } from './errors.ts'
 import { join, writtenOptions } from './instance.ts'
 import { log } from './log.ts'
 import { memoryOf } from './metrics/memory.ts'
+import { appsOf, type Status, statusOf } from './metrics/workers.ts'
 import { native, type WorkerFigures } from './native.ts'
 import type { WrittenOptions } from './options.ts'
 import { type Hook, onExit, onPostFork, seat } from './seat.ts'
@@ -24,7 +25,7 @@ export interface Worker {
   /** uWSGI's signals: none here yet. */
   signals: number
   exceptions: number
-  status: 'cheap' | 'busy' | 'pause' | 'idle'
+  status: Status
   /** Bytes. */
   rss: number
   vsz: number
@@ -38,18 +39,7 @@ export interface Worker {
   tx: number
   /** Microseconds. */
   avg_rt: number
-  apps: App[]
-}
-
-interface App {
-  id: number
-  modifier1: number
-  mountpoint: string
-  /** Whole seconds that loading took. */
-  startup_time: number
-  requests: number
-  exceptions: number
-  chdir: string
+  apps: ReturnType<typeof appsOf>
 }
 
 export const group = {
@@ -206,7 +196,7 @@ let ownId: number | undefined
 let opt: Readonly<WrittenOptions> | undefined
 
 function workerOf(figures: WorkerFigures, isPaused: boolean): Worker {
-  const { id, pid, accepting, requests, exceptions, tx } = figures
+  const { id, pid, requests, exceptions, tx } = figures
   return {
     id,
     pid,
@@ -221,18 +211,8 @@ function workerOf(figures: WorkerFigures, isPaused: boolean): Worker {
     respawn_count: Math.max(0, figures.respawnCount - 1),
     tx,
     avg_rt: figures.avgRt,
-    apps: accepting ? [appOf(figures)] : [],
+    apps: appsOf(figures),
   }
-}
-
-function statusOf({ pid, inFlight }: WorkerFigures, isPaused: boolean): Worker['status'] {
-  if (pid === 0) return 'cheap'
-  if (inFlight > 0) return 'busy'
-  return isPaused ? 'pause' : 'idle'
-}
-
-function appOf({ requests, exceptions, startupTime }: WorkerFigures): App {
-  return { id: 0, modifier1: 0, mountpoint: '', startup_time: startupTime, requests, exceptions, chdir: '' }
 }
 
 function escaped(character: string): string {

@@ -57,6 +57,12 @@ export const table = {
   listen: count('connections that may wait at a socket', { fallback: 511, max: 65535, short: 'l' }),
   cache2: list(cache2),
   stats: address('serve statistics there, as JSON', { aliases: ['stats-server'] }),
+  'stats-http': flag('speak HTTP at the address of --stats'),
+  'stats-min': flag('statistics without line ends and indentation', { aliases: ['stats-minified'] }),
+  'stats-no-cores': flag('leave the cores out of the statistics'),
+  'stats-no-metrics': flag('leave the metrics out of the statistics'),
+  'stats-redact': list(text('a request header whose value the statistics hide, besides the usual secrets; repeatable')),
+  'memory-report': flag('add uss and pss of each worker to the statistics', { short: 'm' }),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -127,8 +133,8 @@ for (const [name, field] of Object.entries(fields))
 const later = new Set(
   (
     'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
-    'sharedarea queue locks cache metric stats-push stats-http stats-minified stats-no-metrics metrics-dir snmp ' +
-    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics memory-report vacuum ' +
+    'sharedarea queue locks cache metric stats-push metrics-dir snmp ' +
+    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics vacuum ' +
     'chmod-socket socket spooler mule cron'
   ).split(' '),
 )

@@ -8,7 +8,8 @@ import { leaveOnTerm } from './farewell.ts'
 import { fromEnvironment, listenerFd, report, segmentPaths } from './handover.ts'
 import { watchListen } from './inherited.ts'
 import { log } from './log.ts'
-import { countRequests, running } from './metrics/requests.ts'
+import { running } from './metrics/cores.ts'
+import { countRequests, watchServer } from './metrics/requests.ts'
 import { native } from './native.ts'
 import { Pause } from './pause.ts'
 import { callPostFork, seat } from './seat.ts'
@@ -31,9 +32,12 @@ const servers = new Set<Server>()
 let serves = false
 
 countRequests()
-const pause = new Pause(handover.worker, servers, () => [...running])
+const pause = new Pause(handover.worker, servers, running)
 watchListen(handover, {
-  onCalled: (server) => void servers.add(server),
+  onCalled(server) {
+    servers.add(server)
+    watchServer(server)
+  },
   onListening(server) {
     pause.listening(server)
     ready()
@@ -43,7 +47,7 @@ watchListen(handover, {
     fail(`${why}; give the address to the master: --http-socket ${address}`, true)
   },
 })
-leaveOnTerm(servers, () => [...running])
+leaveOnTerm(servers, running)
 
 // The application finds its own name and arguments where node puts them.
 process.argv.splice(1, 1)
