@@ -9,7 +9,7 @@
 import { parseArgs } from 'node:util'
 import { type Address, writeAddress } from './address.ts'
 import { UwsgiError } from './errors.ts'
-import { address, argument, bytes, count, type Field, flag, list, text } from './fields.ts'
+import { address, argument, bytes, count, type Field, flag, list, statsAddress, text } from './fields.ts'
 import { keyval, type Values, writeKeyval } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
@@ -63,6 +63,7 @@ export const table = {
   'stats-no-metrics': flag('leave the metrics out of the statistics'),
   'stats-redact': list(text('a request header whose value the statistics hide, besides the usual secrets; repeatable')),
   'memory-report': flag('add uss and pss of each worker to the statistics', { short: 'm' }),
+  'connect-and-read': statsAddress('print the statistics that are served there, and end'),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -87,7 +88,7 @@ type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
 type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
-type Absent = 'stats' | 'chdir'
+type Absent = 'stats' | 'chdir' | 'connect-and-read'
 
 export type Options = {
   [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>

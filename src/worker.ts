@@ -8,6 +8,7 @@ import { leaveOnTerm } from './farewell.ts'
 import { fromEnvironment, listenerFd, report, segmentPaths } from './handover.ts'
 import { watchListen } from './inherited.ts'
 import { log } from './log.ts'
+import { startBeat } from './metrics/beat.ts'
 import { running } from './metrics/cores.ts'
 import { countRequests, watchServer } from './metrics/requests.ts'
 import { native } from './native.ts'
@@ -32,6 +33,9 @@ const servers = new Set<Server>()
 let serves = false
 
 countRequests()
+startBeat()
+// Whatever becomes of it. Unhandled rejections are among them.
+process.on('uncaughtExceptionMonitor', () => native.exceptionRaised())
 const pause = new Pause(handover.worker, servers, running)
 watchListen(handover, {
   onCalled(server) {

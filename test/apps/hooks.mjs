@@ -33,6 +33,6 @@ export default (request, response) => {
   note(`served:${isReady}`)
   if (request.url === '/late') uwsgi.onPostFork(() => note('late'))
   if (request.url === '/exit') process.exit(3)
-  if (request.url === '/throw') setImmediate(() => process.emit('nothing', note('throws'), undefined.wrong))
+  if (request.url === '/throw') setImmediate(() => note('throws') ?? undefined.wrong)
   response.end(trouble ?? '')
 }
