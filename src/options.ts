@@ -235,6 +235,7 @@ function settle<O extends SetOptions>(options: O): O {
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
   if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
+  if (!options.dieOnTerm) throw new UwsgiError('OPTION_VALUE', '--die-on-term', 'off', 'possible: SIGTERM always stops')
   const seen = new Set<string>()
   for (const { name } of caches) {
     if (seen.has(name)) throw new UwsgiError('CACHE_TWICE', name)
