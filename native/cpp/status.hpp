@@ -28,6 +28,8 @@ enum class Status : uint8_t {
   kTooLarge,
   kNoProcessSlot,
   kNoThreadSlot,
+  // Kernel objects of that key serve somebody else.
+  kInUse,
 };
 
 }  // namespace uwshm

@@ -18,13 +18,9 @@ bool Environment::Enter() {
     Throw("NOT_ATTACHED");
     return false;
   }
-  Status status = instance->EnterThread(&caller);
-  if (status == Status::kNoThreadSlot)
-    Throw("TOO_MANY_THREADS", {std::to_string(instance->processes().geometry().threads)});
-  else if (status != Status::kOk)
-    Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs),
-                   std::to_string(instance->locks().HolderOf(ProcessTable::kTableLock))});
-  return entered = status == Status::kOk;
+  entered = instance->EnterThread(&caller) == Status::kOk;
+  if (!entered) Throw("TOO_MANY_THREADS", {std::to_string(instance->processes().geometry().threads)});
+  return entered;
 }
 
 void Environment::Leave() {

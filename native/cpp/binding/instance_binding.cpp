@@ -2,10 +2,8 @@
 // the stats server ask of it. None of this is hot, so it is written for reading.
 #include <fcntl.h>
 #include <napi.h>
-#include <poll.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +14,7 @@
 #include <mutex>
 
 #include "environment.hpp"
+#include "process_end.hpp"
 
 namespace uwshm {
 namespace {
@@ -35,29 +34,6 @@ Process& OwnProcess() {
   return *process;
 }
 
-// Field 22 of /proc/PID/stat, in clock ticks since boot; 0 when there is no such process.
-uint64_t StartTime(uint32_t pid) {
-  char line[1024] = "";
-  FILE* file = fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
-  if (file == nullptr) return 0;
-  // The second field, the program's name, may hold blanks.
-  const char* field = fgets(line, sizeof line, file) ? strrchr(line, ')') : nullptr;
-  fclose(file);
-  for (int i = 2; field != nullptr && i < 22; i++) field = strchr(field + 1, ' ');
-  return field ? strtoull(field, nullptr, 10) : 0;
-}
-
-// A pidfd can be read from when the last thread is gone, reaped or not. A pid
-// that belongs to somebody else by now belongs to nobody of ours.
-bool Ended(uint32_t pid, uint64_t start_time) {
-  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  if (fd < 0) return true;
-  pollfd end{fd, POLLIN, 0};
-  const bool gone = poll(&end, 1, 0) > 0;
-  close(fd);
-  return gone || StartTime(pid) != start_time;
-}
-
 void Draw(void* bytes, size_t size) {
   // Up to 256 bytes come whole, once the machine has booted.
   if (getrandom(bytes, size, 0) != static_cast<ssize_t>(size)) abort();
@@ -67,7 +43,7 @@ Self WhoAmI(uint32_t worker) {
   struct stat pid_namespace = {};
   stat("/proc/self/ns/pid", &pid_namespace);
   const auto pid = static_cast<uint32_t>(getpid());
-  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, Ended};
+  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, HasEnded};
 }
 
 std::string Hex(InstanceId id) {
@@ -115,7 +91,6 @@ void Throw(Environment& home, Status status, const Trouble& trouble) {
                  {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
       break;
     case Status::kNoProcessSlot: home.Throw("TOO_MANY_PROCESSES", {std::to_string(trouble.expected)}); break;
-    case Status::kBusy: home.Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs), "?"}); break;
     default: home.Throw("SEGMENT_FOREIGN", {trouble.segment, "magic, seals, size or instance id differ"});
   }
 }
