@@ -52,10 +52,17 @@ export type CacheOptions = Values<typeof cache2.fields>
 
 export const table = {
   processes: count('number of workers', { fallback: 1, max: 1024, aliases: ['workers'], short: 'p' }),
+  threads: count('cores of each worker: requests in flight that can be looked at', { fallback: 8, max: 4096 }),
   'http-socket': list(address('serve HTTP there; repeatable')),
   listen: count('connections that may wait at a socket', { fallback: 511, max: 65535, short: 'l' }),
   cache2: list(cache2),
   stats: address('serve statistics there, as JSON', { aliases: ['stats-server'] }),
+  'stats-http': flag('speak HTTP at the address of --stats'),
+  'stats-min': flag('statistics without line ends and indentation', { aliases: ['stats-minified'] }),
+  'stats-no-cores': flag('leave the cores out of the statistics'),
+  'stats-no-metrics': flag('leave the metrics out of the statistics'),
+  'stats-redact': list(text('a request header whose value the statistics hide, besides the usual secrets; repeatable')),
+  'memory-report': flag('add uss and pss of each worker to the statistics', { short: 'm' }),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -118,9 +125,9 @@ for (const [name, field] of Object.entries(fields))
 /** uWSGI's options that people will try; they come later or never. */
 const later = new Set(
   (
-    'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper threads lazy-apps uid gid ' +
-    'sharedarea queue locks cache metric stats-push stats-http stats-minified stats-no-metrics metrics-dir snmp ' +
-    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics memory-report die-on-term vacuum ' +
+    'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
+    'sharedarea queue locks cache metric stats-push metrics-dir snmp ' +
+    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics die-on-term vacuum ' +
     'chmod-socket socket spooler mule cron'
   ).split(' '),
 )

@@ -8,7 +8,8 @@ import { leaveOnTerm } from './farewell.ts'
 import { fromEnvironment, report, segmentPaths } from './handover.ts'
 import { watchListen } from './inherited.ts'
 import { log } from './log.ts'
-import { countRequests, running } from './metrics/requests.ts'
+import { running } from './metrics/cores.ts'
+import { countRequests, watchServer } from './metrics/requests.ts'
 import { native } from './native.ts'
 
 const sigkill = 9
@@ -29,7 +30,10 @@ let serves = false
 
 countRequests()
 watchListen(handover, {
-  onCalled: (server) => void servers.add(server),
+  onCalled(server) {
+    servers.add(server)
+    watchServer(server)
+  },
   onListening: ready,
   onTaken(address) {
     const why = `${handover.app} listens on ${address} itself, and that is taken`
@@ -65,9 +69,9 @@ function awaitListen(): void {
 function ready(): void {
   if (serves) return
   serves = true
-  native.workerAccepting()
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(2)
-  log(`worker ${handover.worker} ready in ${seconds} seconds (pid: ${process.pid})`)
+  const seconds = (performance.now() - startedAt) / 1000
+  native.workerAccepting(seconds)
+  log(`worker ${handover.worker} ready in ${seconds.toFixed(2)} seconds (pid: ${process.pid})`)
 }
 
 function fail(why: string, hopeless = false): never {

@@ -1,34 +1,45 @@
 #include "instance.hpp"
 
 namespace uwshm {
-Status Instance::Create(InstanceId id, uint32_t processes, uint32_t workers, const LockChoice& lock_choice,
-                        const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble) {
+namespace {
+
+// Before it: root, locks, accounting.
+constexpr uint32_t kFirstCache = 3;
+
+}  // namespace
+
+Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& self, Trouble* trouble) {
   id_ = id;
   self_ = self;
-  const uint32_t threads = processes * kThreadsPerProcess;
+  const uint32_t threads = spec.processes * kThreadsPerProcess;
   std::vector<CacheGeometry> geometries;
   uint32_t locks = 1;
-  for (const CacheSpec& spec : caches) {
-    geometries.push_back({spec.items, spec.blocksize, spec.keysize, spec.hashsize, threads, locks});
-    trouble->segment = "cache " + spec.name;
+  for (const CacheSpec& cache : spec.caches) {
+    geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks});
+    trouble->segment = "cache " + cache.name;
     Status status = Cache::Validate(geometries.back());
     if (status != Status::kOk) return status;
     locks += geometries.back().locks();
   }
-  const RootGeometry root{processes, threads, workers, self.pid_namespace};
+  const RootGeometry root{spec.processes, threads, self.pid_namespace};
   trouble->segment = "root";
   trouble->expected = ProcessTable::SizeFor(root);
   Status status = processes_.Create(id, root);
   if (status != Status::kOk) return status;
   trouble->segment = "locks";
   trouble->expected = LockTable::SizeFor(locks);
-  status = locks_.Create(id, locks, lock_choice);
+  status = locks_.Create(id, locks, spec.locks);
   if (status != Status::kOk) return status;
-  for (uint32_t i = 0; i < caches.size(); i++) {
-    trouble->segment = "cache " + caches[i].name;
+  trouble->segment = "accounting";
+  trouble->expected = Accounting::SizeFor(spec.workers, spec.cores);
+  status = accounting_.Create(id, spec.workers, spec.cores, self.pid, spec.started_on);
+  if (status != Status::kOk) return status;
+  for (uint32_t i = 0; i < spec.caches.size(); i++) {
+    const CacheSpec& cache = spec.caches[i];
+    trouble->segment = "cache " + cache.name;
     trouble->expected = CachePlaces::Of(geometries[i]).size;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Create(id, i, caches[i].name.c_str(), geometries[i], caches[i].seed, &locks_);
+    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.seed, &locks_);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);
@@ -39,18 +50,23 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   self_ = self;
   trouble->segment = "root";
   trouble->expected = ProcessTable::kLayout;
-  if (fds.size() < 2) return Status::kForeign;
+  if (fds.size() < kFirstCache) return Status::kForeign;
   Status status = processes_.Attach(fds[0], id, self.pid_namespace, &trouble->found);
   if (status != Status::kOk) return status;
   trouble->segment = "locks";
   trouble->expected = LockTable::kLayout;
   status = locks_.Attach(fds[1], id, &trouble->found);
   if (status != Status::kOk) return status;
-  for (uint32_t i = 0; i + 2 < fds.size(); i++) {
+  trouble->segment = "accounting";
+  trouble->expected = Accounting::kLayout;
+  status = accounting_.Attach(fds[2], id, &trouble->found);
+  if (status != Status::kOk) return status;
+  for (uint32_t i = 0; i + kFirstCache < fds.size(); i++) {
     trouble->segment = "cache " + std::to_string(i + 1);
     trouble->expected = kCacheLayout;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Attach(fds[i + 2], id, i, processes_.geometry().threads, &locks_, &trouble->found);
+    status =
+        caches_.back()->Attach(fds[i + kFirstCache], id, i, processes_.geometry().threads, &locks_, &trouble->found);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);
@@ -82,6 +98,7 @@ void Instance::Leave() {
   locks_.Leave();
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
+  accounting_.segment().Abandon();
   locks_.segment().Abandon();
   processes_.segment().Abandon();
 }
@@ -101,7 +118,7 @@ uint32_t Instance::Reclaim(uint32_t patience_ms) {
 }
 
 std::vector<int> Instance::Descriptors() {
-  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd()};
+  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd()};
   for (auto& cache : caches_) fds.push_back(cache->segment().fd());
   return fds;
 }

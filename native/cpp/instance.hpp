@@ -1,6 +1,6 @@
 // All segments of one master, and this process's place among their users.
 //
-// Descriptors are numbered: root, locks, then the caches in order. Whoever has
+// Descriptors are numbered: root, locks, accounting, then the caches in order. Whoever has
 // them and the instance's id can attach; the engine does not care how they came.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "accounting.hpp"
 #include "cache.hpp"
 #include "process_table.hpp"
 
@@ -18,6 +19,15 @@ struct CacheSpec {
   std::string name;
   uint32_t items, blocksize, keysize, hashsize;
   HashSeed seed;
+};
+
+struct InstanceSpec {
+  uint32_t processes;   // that may be attached at a time
+  uint32_t workers;     // worker ids 1..
+  uint32_t cores;       // of each worker: requests in flight that can be looked at
+  uint64_t started_on;  // epoch seconds
+  LockChoice locks;
+  std::vector<CacheSpec> caches;
 };
 
 // Who attaches, and the clock that its calls will use.
@@ -45,8 +55,7 @@ class Instance {
   // The reclaimer works in the master's event loop: what is busy waits for the next round.
   static constexpr uint32_t kReclaimPatienceMs = 20;
 
-  Status Create(InstanceId id, uint32_t processes, uint32_t workers, const LockChoice& lock_choice,
-                const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble);
+  Status Create(InstanceId id, const InstanceSpec& spec, const Self& self, Trouble* trouble);
   Status Attach(InstanceId id, const std::vector<int>& fds, const Self& self, Trouble* trouble);
   // As if this process had died, except that nobody has to find out.
   void Leave();
@@ -65,6 +74,7 @@ class Instance {
   std::vector<int> Descriptors();
   ProcessTable& processes() { return processes_; }
   LockTable& locks() { return locks_; }
+  Accounting& accounting() { return accounting_; }
   std::vector<std::unique_ptr<Cache>>& caches() { return caches_; }
 
   // Every lock by name, with the pid of its holder or 0.
@@ -78,6 +88,7 @@ class Instance {
   Self self_{};
   ProcessTable processes_;
   LockTable locks_;
+  Accounting accounting_;
   std::vector<std::unique_ptr<Cache>> caches_;
 };
 

@@ -54,7 +54,7 @@ class EngineContract : public ::testing::TestWithParam<const LockEngine*> {
   };
 
   void SetUp() override {
-    const RootGeometry geometry{64, 64, 1, PidNamespace()};
+    const RootGeometry geometry{64, 64, PidNamespace()};
     ASSERT_EQ(processes_.Create(kInstance, geometry), Status::kOk);
     ASSERT_EQ(locks_.Create(kInstance, 4, GetParam()), Status::kOk);
     Arrive();
