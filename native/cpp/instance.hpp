@@ -59,8 +59,6 @@ class Instance {
   Status Attach(InstanceId id, const std::vector<int>& fds, const Self& self, Trouble* trouble);
   // As if this process had died, except that nobody has to find out.
   void Leave();
-  // No more than is due when a process exits: what would outlive it.
-  void LeaveLocks() { locks_.Leave(); }
 
   // A slot for the calling thread; everything it calls needs the Caller.
   Status EnterThread(Caller* caller);

@@ -168,7 +168,7 @@ class Guard {
     Taken taken = engine_->try_lock(record_.object, me_);
     if (taken != Taken::kYes) taken = Wait(mode == kTry ? 0 : caller.patience_ms);
     if (taken != Taken::kYes) {
-      status_ = taken == Taken::kNo ? Status::kBusy : Status::kCorrupt;
+      status_ = taken == Taken::kNo ? Status::kBusy : Status::kLockBroken;
       return;
     }
     status_ = Status::kOk;
@@ -194,7 +194,7 @@ class Guard {
     status_ = Status::kBusy;
   }
 
-  // kOk: held. kBusy: somebody alive has it. kCorrupt: the lock itself is broken.
+  // kOk: held. kBusy: somebody alive has it. kLockBroken.
   Status status() const { return status_; }
 
  private:

@@ -91,6 +91,7 @@ void Throw(Environment& home, Status status, const Trouble& trouble) {
       home.Throw("SEGMENT_TOO_LARGE",
                  {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
       break;
+    case Status::kInUse: home.Throw("LOCKS_IN_USE"); break;
     case Status::kNoProcessSlot: home.Throw("TOO_MANY_PROCESSES", {std::to_string(trouble.expected)}); break;
     default: home.Throw("SEGMENT_FOREIGN", {trouble.segment, "magic, seals, size or instance id differ"});
   }
@@ -112,6 +113,11 @@ void GiveUp(Instance* instance, const std::vector<int>& opened) {
   for (int fd : opened)
     if (std::find(taken.begin(), taken.end(), fd) == taken.end()) close(fd);
   errno = why;
+}
+
+// Locks that are the kernel's outlive their processes; the last to exit removes them.
+void LeaveLocksAtExit(Instance& instance) {
+  if (instance.locks().engine().kernel != nullptr) atexit([] { ProcessInstance()->locks().Leave(); });
 }
 
 Napi::Value Create(const Napi::CallbackInfo& info) {
@@ -162,10 +168,14 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   Draw(&id, sizeof id);
   auto* instance = new Instance;  // once attached, kept for good
   auto count = [&](size_t argument) { return info[argument].As<Napi::Number>().Uint32Value(); };
-  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), engine, caches};
+  LockChoice locks(engine);
+  locks.first_key = info[6].As<Napi::Number>().Int32Value();
+  locks.persistent = info[7].As<Napi::Boolean>().Value();
+  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), locks, caches};
   Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
   if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
+  LeaveLocksAtExit(*instance);
   return Undefined(info);
 }
 
@@ -193,6 +203,7 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
   }
   OwnProcess().worker = worker <= instance->accounting().workers() ? worker : 0;
   OwnProcess().instance = instance;
+  LeaveLocksAtExit(*instance);
   return Undefined(info);
 }
 
@@ -211,11 +222,16 @@ Napi::Value GetInstance(const Napi::CallbackInfo& info) {
   return result;
 }
 
-Napi::Value LockEngines(const Napi::CallbackInfo& info) {
-  Napi::Array names = Napi::Array::New(info.Env());
+Napi::Value LockEngineTitle(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  return instance ? Napi::String::New(info.Env(), instance->locks().engine().title) : Undefined(info);
+}
+
+Napi::Value ReapLocks(const Napi::CallbackInfo& info) {
+  uint32_t removed = 0;
   for (auto engine = LockTable::Engines(); *engine; engine++)
-    names[names.Length()] = Napi::String::New(info.Env(), (*engine)->name);
-  return names;
+    if ((*engine)->kernel != nullptr) removed += (*engine)->kernel->reap();
+  return Napi::Number::New(info.Env(), removed);
 }
 
 Napi::Value CacheNames(const Napi::CallbackInfo& info) {
@@ -318,7 +334,8 @@ void InitInstance(napi_env env, napi_value target) {
   add("attach", Attach);
   add("attached", IsAttached);
   add("instance", GetInstance);
-  add("lockEngines", LockEngines);
+  add("lockEngineTitle", LockEngineTitle);
+  add("reapLocks", ReapLocks);
   add("cacheNames", CacheNames);
   add("cacheFigures", FiguresOf);
   add("checkCache", CheckCache);

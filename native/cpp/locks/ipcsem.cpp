@@ -15,8 +15,9 @@
 // To use a set is "unclaimed? then lives + 1", to remove it "nobody lives? then
 // claimed + 1", and the kernel does either as one step. So no set is removed
 // under a process that uses it, whatever was killed when: who dies drops out of
-// both numbers. A set without header is one whose maker died, or is about to go
-// on: it may be removed as well, and the maker makes another.
+// both numbers. A set of blank header that nobody ever used is one whose maker
+// died, or is about to go on: it may be removed as well, if its key is one of
+// ours, and the maker makes another.
 //
 // Keys are 0x7577 and 16 bits of the instance's id, or what `first_key` says.
 #include <sys/ipc.h>
@@ -78,18 +79,18 @@ Whose WhoseIs(int set, const semid_ds& status) {
     blank = blank && value == 0;
   }
   if (marked) return Whose::kOurs;
-  const bool keyed = (status.sem_perm.__key & ~0xffff) == kKeyPrefix;
-  return blank && keyed && status.sem_otime == 0 ? Whose::kUnfinished : Whose::kForeign;
+  return blank && status.sem_otime == 0 ? Whose::kUnfinished : Whose::kForeign;
 }
 
-// What stands at the key that the operator gave goes, if it is ours and nobody lives there.
+// What stands at the key that the operator gave goes, if it is ours or was never
+// used by anybody, and nobody lives there.
 bool IsFree(int32_t key) {
   const int set = semget(key, 0, 0);
   if (set < 0) return errno == ENOENT;
   semid_ds status;
   Argument argument;
   argument.status = &status;
-  return semctl(set, 0, IPC_STAT, argument) == 0 && WhoseIs(set, status) == Whose::kOurs && Remove(set);
+  return semctl(set, 0, IPC_STAT, argument) == 0 && WhoseIs(set, status) != Whose::kForeign && Remove(set);
 }
 
 // One set with `locks` free locks, used by this process. -1: errno tells why.
@@ -124,29 +125,6 @@ bool EachSet(const LockRecord* records, uint32_t count, Visit visit) {
   return true;
 }
 
-Status Make(LockRecord* records, uint32_t count, const KernelLocksSpec& spec) {
-  const uint32_t per_set = LocksPerSet();
-  if (per_set == 0) return Status::kNoMemory;
-  auto own_key = static_cast<uint16_t>(spec.instance.low);
-  for (uint32_t first = 0, sets = 0; first < count; first += per_set, sets++) {
-    const auto locks = static_cast<uint16_t>(std::min(per_set, count - first));
-    int set = -1;
-    for (int tries = 0; set < 0 && tries <= UINT16_MAX; tries++) {
-      // The highest byte of a key counts the sets, as it does for ftok(3).
-      int32_t key = kKeyPrefix | own_key++;
-      if (spec.first_key != 0) {
-        key = static_cast<int32_t>(static_cast<uint32_t>(spec.first_key) + (sets << 24));
-        if (!IsFree(key)) return Status::kInUse;
-      }
-      set = MakeSet(locks, key, spec.persistent);
-      if (set < 0 && errno != EEXIST) return Status::kNoMemory;
-    }
-    for (uint16_t i = 0; i < locks; i++)
-      *reinterpret_cast<Place*>(records[first + i].object) = {set, static_cast<uint16_t>(kLocks + i)};
-  }
-  return Status::kOk;
-}
-
 Status Enter(const LockRecord* records, uint32_t count) {
   return EachSet(records, count, Use) ? Status::kOk : Status::kForeign;
 }
@@ -157,6 +135,40 @@ void Leave(const LockRecord* records, uint32_t count) {
     if (semctl(set, kPersistent, GETVAL) == 0) Remove(set);
     return true;
   });
+}
+
+// One set for these records. kNoMemory, kInUse.
+Status MakeNext(LockRecord* records, uint16_t locks, int32_t key, bool is_given, bool persistent) {
+  int set = -1;
+  for (int tries = 0; set < 0 && tries < UINT16_MAX; tries++) {
+    if (is_given && !IsFree(key)) return Status::kInUse;
+    set = MakeSet(locks, key, persistent);
+    if (set < 0 && errno != EEXIST) break;
+    if (!is_given) key = kKeyPrefix | static_cast<uint16_t>(key + 1);
+  }
+  if (set < 0) return Status::kNoMemory;
+  for (uint16_t i = 0; i < locks; i++)
+    *reinterpret_cast<Place*>(records[i].object) = {set, static_cast<uint16_t>(kLocks + i)};
+  return Status::kOk;
+}
+
+Status Make(LockRecord* records, uint32_t count, const KernelLocksSpec& spec) {
+  const uint32_t per_set = LocksPerSet();
+  if (per_set == 0) return Status::kNoMemory;
+  // The highest byte of a key counts the sets, as it does for ftok(3).
+  auto key = static_cast<uint32_t>(spec.first_key);
+  for (uint32_t first = 0; first < count; first += per_set, key += 1 << 24) {
+    const bool is_given = spec.first_key != 0;
+    if (!is_given) key = kKeyPrefix | static_cast<uint16_t>(spec.instance.low);
+    const auto locks = static_cast<uint16_t>(std::min(per_set, count - first));
+    const Status status = MakeNext(&records[first], locks, static_cast<int32_t>(key), is_given, spec.persistent);
+    if (status == Status::kOk) continue;
+    const int why = errno;
+    Leave(records, first);
+    errno = why;
+    return status;
+  }
+  return Status::kOk;
 }
 
 uint32_t Reap() {
@@ -170,8 +182,10 @@ uint32_t Reap() {
     argument.status = &status;
     const int set = semctl(i, 0, SEM_STAT, argument);
     if (set < 0 || (status.sem_perm.uid != geteuid() && geteuid() != 0)) continue;
-    if (WhoseIs(set, status) == Whose::kForeign || semctl(set, kPersistent, GETVAL) != 0) continue;
-    removed += Remove(set);
+    const Whose whose = WhoseIs(set, status);
+    const bool has_own_key = (status.sem_perm.__key & ~0xffff) == kKeyPrefix;
+    if (whose == Whose::kOurs ? semctl(set, kPersistent, GETVAL) == 0 : whose == Whose::kUnfinished && has_own_key)
+      removed += Remove(set);
   }
   return removed;
 }
