@@ -228,9 +228,19 @@ async function start(
   const bytes = async () => {
     const document = await whole(connect({ path }))
     satisfies(document, how)
+    sameLayout(document.toString())
     return document
   }
   return { master, bytes, read: async () => JSON.parse((await bytes()).toString()) as Document }
+}
+
+/** Cores are written by hand: it must not show. */
+function sameLayout(text: string): void {
+  const again = JSON.stringify(JSON.parse(text), null, text.includes('\n') ? '\t' : '')
+  const decoded = text.replace(/\\u([89a-f][0-9a-f]{3}|0[1-9a-f][0-9a-f]{2}|00[89a-f][0-9a-f])/g, (_, hex: string) => {
+    return String.fromCharCode(parseInt(hex, 16))
+  })
+  assert.equal(decoded, again)
 }
 
 /**
