@@ -33,6 +33,7 @@ const messages = {
   NO_MEMORY: 'cannot make the %s segment of %s bytes: %s',
   TOO_MANY_PROCESSES: 'all %s process slots are taken; raise --max-processes',
   TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',
+  UNKNOWN_SOCKET: 'no listening socket %s in this process; its master gave it %s, see --http-socket',
   UNKNOWN_CACHE: 'no cache named %s; known: %s',
   UNKNOWN_LOCK_ENGINE: 'no lock engine named %s; known: %s',
   CACHE_CORRUPT: 'cache %s failed its check (%s); clear it or restart',
