@@ -109,7 +109,10 @@ export interface Native {
   /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
   errors(type: typeof UwsgiError): void
 
-  /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). */
+  /**
+   * Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need).
+   * For locks that are the kernel's: `locksKey` as ftok(3) makes it, 0 for one of their own; `keepLocks`: nobody removes them at the end.
+   */
   create(
     maxProcesses: number,
     workers: number,
@@ -117,6 +120,8 @@ export interface Native {
     lockEngine: string,
     caches: CacheGeometry[],
     memory: number,
+    locksKey: number,
+    keepLocks: boolean,
   ): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors, in the order of `instance`. */
   attach(instance: string, paths: string[], worker: number): void
@@ -124,7 +129,10 @@ export interface Native {
   attached(): boolean
   /** Instance id (hex) and the descriptors of root, locks, accounting, and caches. */
   instance(): { id: string; fds: number[] }
-  lockEngines(): string[]
+  /** The engine of the locks, in the words of uWSGI's log. */
+  lockEngineTitle(): string
+  /** Removes the kernel's objects that instances have left of which nobody lives; how many. */
+  reapLocks(): number
 
   /** The slab that `BoundCache.read` writes to, from `offset`. Keep the buffer alive until the next call. */
   slab(memory: ArrayBuffer, offset: number): void

@@ -76,7 +76,10 @@ export const table = {
     fallback: 0,
     fallbackText: 'twice the workers, at least 64',
   }),
-  'lock-engine': text('engine of the locks', { fallback: 'pthread' }),
+  'lock-engine': text('engine of the locks: pthread, ipcsem, posixsem or futex', { fallback: 'pthread' }),
+  ftok: text('ipcsem: an existing file that gives the semaphores their keys', { syntax: 'FILE' }),
+  'persistent-ipcsem': flag('ipcsem: leave the semaphores at the end, for the next start with the same --ftok'),
+  'thunder-lock': flag('accepted for uWSGI: the kernel wakes one worker per connection'),
   'node-arg': list(argument('an argument for the node of the workers; repeatable')),
   master: flag('accepted for uWSGI: there always is a master', { fallback: true, short: 'M' }),
   'die-on-term': flag('accepted for uWSGI: SIGTERM always stops', { fallback: true }),
@@ -88,7 +91,7 @@ type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
 type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
-type Absent = 'stats' | 'chdir' | 'connect-and-read'
+type Absent = 'stats' | 'chdir' | 'connect-and-read' | 'ftok'
 
 export type Options = {
   [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>
@@ -234,6 +237,8 @@ function settle<O extends SetOptions>(options: O): O {
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  if (options.persistentIpcsem && options.ftok === undefined)
+    throw new UwsgiError('OPTION_VALUE', '--persistent-ipcsem', 'on', 'possible without --ftok')
   if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
   if (!options.dieOnTerm) throw new UwsgiError('OPTION_VALUE', '--die-on-term', 'off', 'possible: SIGTERM always stops')
   const seen = new Set<string>()
