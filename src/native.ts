@@ -152,7 +152,10 @@ export interface Native {
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]
-  /** Requests of worker `id` since the instance began, those in flight included. */
+  workerCount(): number
+  /** Requests of worker `id` since the instance began. */
+  requestsServed(id: number): number
+  /** With those in flight. */
   requestsBegun(id: number): number
   /** Master: worker `id` was started as `pid`, at `epochSeconds`. */
   workerSpawned(id: number, pid: number, epochSeconds: number): void
