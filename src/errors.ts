@@ -21,6 +21,7 @@ const messages = {
     '%s is TypeScript and this Node cannot run it; npm install tsx beside it, use Node 22.18 or later, or compile it',
   ADDRESS_TAKEN: 'cannot listen on %s: another program does; end it or choose another address',
   ADDRESS_BAD: 'cannot listen on %s: %s; choose another address',
+  STATS_UNREADABLE: 'cannot read statistics from %s: %s; give the address that --stats of the running master names',
   NOT_ATTACHED: 'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
   ALREADY_ATTACHED: 'this process is already attached to a uwshm instance; one process has one',
   SEGMENT_FOREIGN: 'the %s segment is not one of ours (%s); start the master again',
@@ -32,6 +33,7 @@ const messages = {
   NO_MEMORY: 'cannot make the %s segment of %s bytes: %s',
   TOO_MANY_PROCESSES: 'all %s process slots are taken; raise --max-processes',
   TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',
+  UNKNOWN_SOCKET: 'no listening socket %s in this process; its master gave it %s, see --http-socket',
   UNKNOWN_CACHE: 'no cache named %s; known: %s',
   FTOK: '--ftok %s: %s; name a file that exists',
   LOCKS_IN_USE:

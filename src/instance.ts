@@ -7,6 +7,7 @@
 // starts, a second copy of this package inside a worker.
 //
 //   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
+//   UWSHM_OPT=<the options as they were written, as JSON>
 //
 // A reused pid or descriptor is noticed: every segment carries the instance id.
 
@@ -15,13 +16,14 @@ import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
-import { completeOptions, type GivenOptions, type Options } from './options.ts'
+import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
+const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): void {
-  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2 } = options
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, written } = options
   const left = native.reapLocks()
   if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   native.create(
@@ -39,6 +41,13 @@ export function createInstance(options: Options): void {
   native.sweep()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  process.env[OPTIONS] = JSON.stringify(written)
+}
+
+/** What the operator wrote when the instance was started. */
+export function writtenOptions(): WrittenOptions {
+  join()
+  return JSON.parse(process.env[OPTIONS] ?? '{}') as WrittenOptions
 }
 
 /**
