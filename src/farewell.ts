@@ -13,7 +13,11 @@ export function leaveOnTerm(servers: ReadonlySet<Server>, running: () => ServerR
     // An application that handles SIGTERM itself decides when it is done.
     const isOurs = process.listenerCount('SIGTERM') === 1
     const leave = () => {
-      if (isOurs && [...servers].every(({ listening }) => !listening) && running().length === 0) process.exit()
+      if (!isOurs || [...servers].some(({ listening }) => listening)) return
+      // A server hears of the end of a connection that was broken off before the connection itself does.
+      const [last] = running()
+      if (last) last.req.socket.once('close', leave)
+      else process.exit()
     }
     for (const response of running()) lastOfItsConnection(response)
     subscribe('http.server.request.start', (message) => {
