@@ -206,6 +206,17 @@ napi_value Workers(napi_env env, napi_callback_info) {
   return list;
 }
 
+// requestsServed(id); with those in flight, requestsBegun(id).
+template <bool kInFlightToo>
+napi_value RequestsOf(napi_env env, napi_callback_info info) {
+  Accounting* rows = All(env);
+  if (rows == nullptr) return nullptr;
+  Arguments arguments(env, info);
+  const uint32_t id = WorkerOf(*rows, arguments);
+  if (id == 0) return nullptr;
+  return Number(env, static_cast<int64_t>(rows->Requests(id) + (kInFlightToo ? rows->worker(id).in_flight.load() : 0)));
+}
+
 // cores(id) → six numbers for each of its cores, flat.
 napi_value Cores(napi_env env, napi_callback_info info) {
   Accounting* rows = All(env);
@@ -265,6 +276,11 @@ napi_value Paused(napi_env env, napi_callback_info) {
   return on;
 }
 
+napi_value WorkerCount(napi_env env, napi_callback_info) {
+  Accounting* rows = All(env);
+  return rows ? Number(env, rows->workers()) : nullptr;
+}
+
 napi_value CoreCount(napi_env env, napi_callback_info) {
   Accounting* rows = All(env);
   return rows ? Number(env, rows->cores()) : nullptr;
@@ -296,8 +312,11 @@ void InitAccounting(napi_env env, napi_value exports) {
       {"workerSpawned", WorkerSpawned},
       {"workerGone", WorkerGone},
       {"workers", Workers},
+      {"requestsServed", RequestsOf<false>},
+      {"requestsBegun", RequestsOf<true>},
       {"cores", Cores},
       {"coreHead", CoreHead},
+      {"workerCount", WorkerCount},
       {"coreCount", CoreCount},
       {"pause", Pause},
       {"paused", Paused},
