@@ -5,16 +5,19 @@ namespace {
 
 // The reclaimer works in the master's event loop: what is busy waits for the next round.
 constexpr uint32_t kReclaimPatienceMs = 20;
+constexpr uint32_t kFirstCache = 3;  // descriptors before it: root, locks, user locks
 
 }  // namespace
 
 Status Instance::Create(InstanceId id, uint32_t processes, uint32_t workers, const LockEngine* engine,
-                        const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble) {
+                        const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble,
+                        const UserLocksSpec& user_locks) {
   id_ = id;
   self_ = self;
   const uint32_t threads = processes * kThreadsPerProcess;
   std::vector<CacheGeometry> geometries;
-  uint32_t locks = 1;
+  const UserLocksGeometry user{user_locks.numbered, user_locks.most, processes, 1};
+  uint32_t locks = 1 + user.engine_locks();
   for (const CacheSpec& spec : caches) {
     geometries.push_back({spec.items, spec.blocksize, spec.keysize, spec.hashsize, threads, locks});
     trouble->segment = "cache " + spec.name;
@@ -31,6 +34,10 @@ Status Instance::Create(InstanceId id, uint32_t processes, uint32_t workers, con
   trouble->expected = LockTable::SizeFor(locks);
   status = locks_.Create(id, locks, engine);
   if (status != Status::kOk) return status;
+  trouble->segment = "user locks";
+  trouble->expected = user.size();
+  status = user_locks_.Create(id, user, &locks_, &processes_, self.now_us);
+  if (status != Status::kOk) return status;
   for (uint32_t i = 0; i < caches.size(); i++) {
     trouble->segment = "cache " + caches[i].name;
     trouble->expected = CachePlaces::Of(geometries[i]).size;
@@ -46,18 +53,22 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   self_ = self;
   trouble->segment = "root";
   trouble->expected = ProcessTable::kLayout;
-  if (fds.size() < 2) return Status::kForeign;
+  if (fds.size() < kFirstCache) return Status::kForeign;
   Status status = processes_.Attach(fds[0], id, self.pid_namespace, &trouble->found);
   if (status != Status::kOk) return status;
   trouble->segment = "locks";
   trouble->expected = LockTable::kLayout;
   status = locks_.Attach(fds[1], id, &trouble->found);
   if (status != Status::kOk) return status;
-  for (uint32_t i = 0; i + 2 < fds.size(); i++) {
+  trouble->segment = "user locks";
+  trouble->expected = kUserLocksLayout;
+  status = user_locks_.Attach(fds[2], id, &locks_, &processes_, self.now_us, &trouble->found);
+  if (status != Status::kOk) return status;
+  for (uint32_t i = 0; i + kFirstCache < fds.size(); i++) {
     trouble->segment = "cache " + std::to_string(i + 1);
     trouble->expected = kCacheLayout;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Attach(fds[i + 2], id, i, processes_.geometry().threads, &locks_, &trouble->found);
+    status = caches_.back()->Attach(fds[i + kFirstCache], id, i, processes_.geometry().threads, &locks_, &trouble->found);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);
@@ -68,8 +79,10 @@ Status Instance::Enter(Trouble* trouble) {
   Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
   if (guard.status() != Status::kOk) return guard.status();
   Status status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
-  if (status != Status::kNoProcessSlot || ReclaimLocked() == 0) return status;
-  return processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+  if (status == Status::kNoProcessSlot && ReclaimLocked() != 0)
+    status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+  if (status == Status::kOk) user_locks_.Enter();
+  return status;
 }
 
 Status Instance::EnterThread(Caller* caller) {
@@ -84,6 +97,7 @@ Status Instance::EnterThread(Caller* caller) {
 void Instance::Leave() {
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
+  user_locks_.segment().Abandon();
   locks_.segment().Abandon();
   processes_.segment().Abandon();
 }
@@ -95,7 +109,9 @@ uint32_t Instance::Reclaim() {
 
 uint32_t Instance::ReclaimLocked() {
   auto ended = [this](const ProcessSlot& process) {
-    return self_.ended == nullptr || self_.ended(process.pid, process.start_time);
+    if (self_.ended != nullptr && !self_.ended(process.pid, process.start_time)) return false;
+    const auto slot = static_cast<uint32_t>(&process - &processes_.process(0));
+    return user_locks_.Bury(slot, Nobody(kReclaimPatienceMs));
   };
   return processes_.Reclaim(ended, [this](uint32_t thread) {
     // In the dead thread's name: its own intent record covers what we do, so
@@ -108,13 +124,16 @@ uint32_t Instance::ReclaimLocked() {
 }
 
 std::vector<int> Instance::Descriptors() {
-  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd()};
+  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), user_locks_.segment().fd()};
   for (auto& cache : caches_) fds.push_back(cache->segment().fd());
   return fds;
 }
 
 std::vector<std::pair<std::string, uint32_t>> Instance::Holders() const {
-  std::vector<std::pair<std::string, uint32_t>> holders{{"processes", locks_.HolderOf(ProcessTable::kTableLock)}};
+  std::vector<std::pair<std::string, uint32_t>> holders;
+  for (uint32_t lock = 0; lock < user_locks_.used(); lock++)
+    holders.emplace_back(user_locks_.NameOf(lock), user_locks_.HolderOf(lock));
+  holders.emplace_back("processes", locks_.HolderOf(ProcessTable::kTableLock));
   for (const auto& cache : caches_) holders.emplace_back("cache_" + cache->name(), cache->HolderPid());
   return holders;
 }

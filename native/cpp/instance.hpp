@@ -1,6 +1,6 @@
 // All segments of one master, and this process's place among their users.
 //
-// Descriptors are numbered: root, locks, then the caches in order. Whoever has
+// Descriptors are numbered: root, locks, user locks, then the caches in order. Whoever has
 // them and the instance's id can attach; the engine does not care how they came.
 #pragma once
 
@@ -11,6 +11,7 @@
 
 #include "cache.hpp"
 #include "process_table.hpp"
+#include "user_locks.hpp"
 
 namespace uwshm {
 
@@ -20,7 +21,12 @@ struct CacheSpec {
   HashSeed seed;
 };
 
-// Who attaches, and the clock that its calls will use.
+// How many user locks there are from the start, and how many there may be.
+struct UserLocksSpec {
+  uint32_t numbered = 1, most = 1;
+};
+
+// Who attaches, and the clocks that its calls will use.
 struct Self {
   uint32_t pid;
   uint32_t worker;      // worker id, 0 = none
@@ -30,6 +36,8 @@ struct Self {
   // Has the last thread of that process ended? A life mutex may be free a few
   // microseconds before: the kernel ends threads one by one. nullptr: not asked.
   bool (*ended)(uint32_t pid, uint64_t start_time) = nullptr;
+  // Monotonic microseconds, for waits and holds.
+  uint64_t (*now_us)() = nullptr;
 };
 
 // What stood in the way: for the sentence that the user reads.
@@ -46,14 +54,19 @@ class Instance {
   static constexpr uint32_t kPatienceMs = 1000;
 
   Status Create(InstanceId id, uint32_t processes, uint32_t workers, const LockEngine* engine,
-                const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble);
+                const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble,
+                const UserLocksSpec& user_locks = {});
   Status Attach(InstanceId id, const std::vector<int>& fds, const Self& self, Trouble* trouble);
   // As if this process had died, except that nobody has to find out.
   void Leave();
 
   // A slot for the calling thread; everything it calls needs the Caller.
   Status EnterThread(Caller* caller);
-  void LeaveThread(const Caller& caller) { processes_.LeaveThread(caller.thread); }
+  // Releases what it holds, and its slot.
+  void LeaveThread(const Caller& caller) {
+    user_locks_.LeaveThread(caller);
+    processes_.LeaveThread(caller.thread);
+  }
 
   // Finishes what dead processes left half done and frees their slots; how
   // many. 0 also when somebody else is at it or something is busy.
@@ -63,6 +76,9 @@ class Instance {
   std::vector<int> Descriptors();
   ProcessTable& processes() { return processes_; }
   LockTable& locks() { return locks_; }
+  UserLocks& user_locks() { return user_locks_; }
+  // For a native thread that has no slot and needs none.
+  Caller Nobody(uint32_t patience_ms) const { return {UINT32_MAX - 1, self_.pid, self_.now, patience_ms}; }
   std::vector<std::unique_ptr<Cache>>& caches() { return caches_; }
 
   // Every lock by name, with the pid of its holder or 0.
@@ -72,12 +88,12 @@ class Instance {
   // REQUIRES: the table lock.
   uint32_t ReclaimLocked();
   Status Enter(Trouble* trouble);
-  Caller Nobody(uint32_t patience_ms) const { return {UINT32_MAX - 1, self_.pid, self_.now, patience_ms}; }
 
   InstanceId id_{};
   Self self_{};
   ProcessTable processes_;
   LockTable locks_;
+  UserLocks user_locks_;
   std::vector<std::unique_ptr<Cache>> caches_;
 };
 
