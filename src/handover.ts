@@ -2,7 +2,7 @@
 // environment variable that says what they are.
 //
 //   0 1 2      nothing, the master's stdout, the master's stderr
-//   3 …        segments: root, locks, caches in order
+//   3 …        segments, in the order of native.instance()
 //   then       listening sockets, in the order of `listeners`
 //   then       a pipe to tell the master why the application cannot start
 

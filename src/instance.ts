@@ -18,10 +18,11 @@ import { completeOptions, type GivenOptions, type Options } from './options.ts'
 const VARIABLE = 'UWSHM_ATTACH'
 
 /** Makes the segments that `options` describe; this process is their master. */
-export function createInstance({ maxProcesses, processes, lockEngine, cache2 }: Options): void {
+export function createInstance({ maxProcesses, processes, threads, lockEngine, cache2 }: Options): void {
   native.create(
     maxProcesses,
     processes,
+    threads,
     lockEngine,
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),

@@ -73,27 +73,56 @@ export interface ProcessFigures {
 export interface WorkerFigures {
   id: number
   pid: number
+  /** 1 once the worker serves. */
+  accepting: number
+  /** Served since the instance began. */
   requests: number
+  /** Served by the present process. */
   deltaRequests: number
-  inRequest: number
+  exceptions: number
+  /** Requests in flight, also those that have no core. */
+  inFlight: number
+  /** Requests that found every core taken. */
+  overflows: number
+  /** Bytes written to clients. */
+  tx: number
+  /** Microseconds: the sum over requests, and uWSGI's moving average. */
+  runningTime: number
+  avgRt: number
   respawnCount: number
   /** Epoch seconds. */
   lastSpawn: number
-  /** 1 once the worker serves. */
-  accepting: number
+  /** Whole seconds that the application took to load. */
+  startupTime: number
+  /** How late the event loop's timers were, microseconds, in the second before the last beat. */
+  delayP50: number
+  delayP99: number
+  delayMax: number
+  /** Boot-time milliseconds; 0 = never. */
+  beatAt: number
 }
+
+/** How a request ended: 0 well, 1 the client left before its request was there, 2 before the answer was out. */
+export type Fault = 0 | 1 | 2
 
 export interface Native {
   /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
   errors(type: typeof UwsgiError): void
 
   /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). */
-  create(maxProcesses: number, workers: number, lockEngine: string, caches: CacheGeometry[], memory: number): void
-  /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors: root, locks, caches in order. */
+  create(
+    maxProcesses: number,
+    workers: number,
+    cores: number,
+    lockEngine: string,
+    caches: CacheGeometry[],
+    memory: number,
+  ): void
+  /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors, in the order of `instance`. */
   attach(instance: string, paths: string[], worker: number): void
   /** Is this process attached? One process attaches once, whichever thread asked. */
   attached(): boolean
-  /** Instance id (hex) and the descriptors of root, locks and caches. */
+  /** Instance id (hex) and the descriptors of root, locks, accounting, and caches. */
   instance(): { id: string; fds: number[] }
   lockEngines(): string[]
 
@@ -119,15 +148,43 @@ export interface Native {
   workerSpawned(id: number, pid: number, epochSeconds: number): void
   /** Master: worker `id` is gone. */
   workerGone(id: number): void
-  /** Worker: the application is loaded and serves. */
-  workerAccepting(): void
-  requestStarted(): void
-  requestEnded(): void
+  /** Worker: the application was loaded in so many seconds, and serves. */
+  workerAccepting(startupSeconds: number): void
+  /** A request begins on `core`, or on none (-1: all are taken). `head` is lines joined by \n, for whoever looks at the core; cut at about 4 KB. Its start: boot-time microseconds. */
+  requestStarted(core: number, head: string): number
+  /** It is over, and counted. `core` and `startedAt` as of its start; `tx` in bytes. */
+  requestEnded(core: number, startedAt: number, tx: number, fault: Fault): void
+  /** Bytes that were written outside any request. */
+  sent(bytes: number): void
+  exceptionRaised(): void
+  /** How late the event loop's timers were since the last beat, microseconds. */
+  beat(p50: number, p99: number, max: number): void
+
+  /** Cores of each worker. */
+  coreCount(): number
+  /** Six numbers for each core of worker `id`, flat: requests, 0 or 1 in request, its start (epoch seconds), read errors, write errors, its age (milliseconds). */
+  cores(id: number): Float64Array
+  /** The head of the request on that core. Null: there is none, or it changed while it was read. */
+  coreHead(id: number, core: number): string | null
+  /** Are workers (to be) paused? */
+  pause(on: boolean): void
+  paused(): boolean
+  masterPid(): number
+  /** Epoch seconds. */
+  startedOn(): number
+  /** 0 = this process is no worker. */
+  workerId(): number
 
   /** Binds and listens without accepting; the descriptor. host '' = every address. Throws an Error with `code` (EADDRINUSE …). */
   listenTcp(host: string, port: number, backlog: number): number
   /** `path` starting with \0 is an abstract name, bound exactly. A stale socket file is removed first; one that answers is EADDRINUSE. */
   listenUnix(path: string, backlog: number): number
+  /** A connected descriptor. `path` starting with \0 is exactly that abstract name (Node 20 pads it). Throws an Error with `code`. */
+  connectUnix(path: string): number
+  /** Connections that wait at a listening socket, the most that may, and those that were dropped; zeros where the kernel does not tell. */
+  socketQueue(fd: number): [waiting: number, longest: number, dropped: number]
+  /** The event loop looks at these listening descriptors, or does not: what arrives waits in the kernel. */
+  setAccepting(fds: number[], on: boolean): void
   /** The address a listening descriptor is bound to: [host, port] or the path. */
   boundAddress(fd: number): [host: string, port: number] | string
   closeFd(fd: number): void

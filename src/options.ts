@@ -52,6 +52,7 @@ export type CacheOptions = Values<typeof cache2.fields>
 
 export const table = {
   processes: count('number of workers', { fallback: 1, max: 1024, aliases: ['workers'], short: 'p' }),
+  threads: count('cores of each worker: requests in flight that can be looked at', { fallback: 8, max: 4096 }),
   'http-socket': list(address('serve HTTP there; repeatable')),
   listen: count('connections that may wait at a socket', { fallback: 511, max: 65535, short: 'l' }),
   cache2: list(cache2),
@@ -118,7 +119,7 @@ for (const [name, field] of Object.entries(fields))
 /** uWSGI's options that people will try; they come later or never. */
 const later = new Set(
   (
-    'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper threads lazy-apps uid gid ' +
+    'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
     'sharedarea queue locks cache metric stats-push stats-http stats-minified stats-no-metrics metrics-dir snmp ' +
     'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics memory-report die-on-term vacuum ' +
     'chmod-socket socket spooler mule cron'

@@ -65,9 +65,9 @@ function awaitListen(): void {
 function ready(): void {
   if (serves) return
   serves = true
-  native.workerAccepting()
-  const seconds = ((performance.now() - startedAt) / 1000).toFixed(2)
-  log(`worker ${handover.worker} ready in ${seconds} seconds (pid: ${process.pid})`)
+  const seconds = (performance.now() - startedAt) / 1000
+  native.workerAccepting(seconds)
+  log(`worker ${handover.worker} ready in ${seconds.toFixed(2)} seconds (pid: ${process.pid})`)
 }
 
 function fail(why: string, hopeless = false): never {

@@ -5,44 +5,49 @@ namespace {
 
 // The reclaimer works in the master's event loop: what is busy waits for the next round.
 constexpr uint32_t kReclaimPatienceMs = 20;
-constexpr uint32_t kFirstCache = 3;  // descriptors before it: root, locks, user locks
+
+// Before it: root, locks, accounting, user locks.
+constexpr uint32_t kFirstCache = 4;
 
 }  // namespace
 
-Status Instance::Create(InstanceId id, uint32_t processes, uint32_t workers, const LockEngine* engine,
-                        const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble,
-                        const UserLocksSpec& user_locks) {
+Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& self, Trouble* trouble) {
   id_ = id;
   self_ = self;
-  const uint32_t threads = processes * kThreadsPerProcess;
+  const uint32_t threads = spec.processes * kThreadsPerProcess;
   std::vector<CacheGeometry> geometries;
-  const UserLocksGeometry user{user_locks.numbered, user_locks.most, processes, 1};
-  uint32_t locks = 1 + user.engine_locks();
-  for (const CacheSpec& spec : caches) {
-    geometries.push_back({spec.items, spec.blocksize, spec.keysize, spec.hashsize, threads, locks});
-    trouble->segment = "cache " + spec.name;
+  const UserLocksGeometry user_locks{spec.user_locks.numbered, spec.user_locks.most, spec.processes, 1};
+  uint32_t locks = user_locks.first_lock + user_locks.engine_locks();
+  for (const CacheSpec& cache : spec.caches) {
+    geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks});
+    trouble->segment = "cache " + cache.name;
     Status status = Cache::Validate(geometries.back());
     if (status != Status::kOk) return status;
     locks += geometries.back().locks();
   }
-  const RootGeometry root{processes, threads, workers, self.pid_namespace};
+  const RootGeometry root{spec.processes, threads, self.pid_namespace};
   trouble->segment = "root";
   trouble->expected = ProcessTable::SizeFor(root);
   Status status = processes_.Create(id, root);
   if (status != Status::kOk) return status;
   trouble->segment = "locks";
   trouble->expected = LockTable::SizeFor(locks);
-  status = locks_.Create(id, locks, engine);
+  status = locks_.Create(id, locks, spec.engine);
+  if (status != Status::kOk) return status;
+  trouble->segment = "accounting";
+  trouble->expected = Accounting::SizeFor(spec.workers, spec.cores);
+  status = accounting_.Create(id, spec.workers, spec.cores, self.pid, spec.started_on);
   if (status != Status::kOk) return status;
   trouble->segment = "user locks";
-  trouble->expected = user.size();
-  status = user_locks_.Create(id, user, &locks_, &processes_, self.now_us);
+  trouble->expected = user_locks.size();
+  status = user_locks_.Create(id, user_locks, &locks_, &processes_, self.now_us);
   if (status != Status::kOk) return status;
-  for (uint32_t i = 0; i < caches.size(); i++) {
-    trouble->segment = "cache " + caches[i].name;
+  for (uint32_t i = 0; i < spec.caches.size(); i++) {
+    const CacheSpec& cache = spec.caches[i];
+    trouble->segment = "cache " + cache.name;
     trouble->expected = CachePlaces::Of(geometries[i]).size;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Create(id, i, caches[i].name.c_str(), geometries[i], caches[i].seed, &locks_);
+    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.seed, &locks_);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);
@@ -60,15 +65,20 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   trouble->expected = LockTable::kLayout;
   status = locks_.Attach(fds[1], id, &trouble->found);
   if (status != Status::kOk) return status;
+  trouble->segment = "accounting";
+  trouble->expected = Accounting::kLayout;
+  status = accounting_.Attach(fds[2], id, &trouble->found);
+  if (status != Status::kOk) return status;
   trouble->segment = "user locks";
   trouble->expected = kUserLocksLayout;
-  status = user_locks_.Attach(fds[2], id, &locks_, &processes_, self.now_us, &trouble->found);
+  status = user_locks_.Attach(fds[3], id, &locks_, &processes_, self.now_us, &trouble->found);
   if (status != Status::kOk) return status;
   for (uint32_t i = 0; i + kFirstCache < fds.size(); i++) {
     trouble->segment = "cache " + std::to_string(i + 1);
     trouble->expected = kCacheLayout;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Attach(fds[i + kFirstCache], id, i, processes_.geometry().threads, &locks_, &trouble->found);
+    status =
+        caches_.back()->Attach(fds[i + kFirstCache], id, i, processes_.geometry().threads, &locks_, &trouble->found);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);
@@ -98,6 +108,7 @@ void Instance::Leave() {
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
   user_locks_.segment().Abandon();
+  accounting_.segment().Abandon();
   locks_.segment().Abandon();
   processes_.segment().Abandon();
 }
@@ -124,7 +135,8 @@ uint32_t Instance::ReclaimLocked() {
 }
 
 std::vector<int> Instance::Descriptors() {
-  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), user_locks_.segment().fd()};
+  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd(),
+                       user_locks_.segment().fd()};
   for (auto& cache : caches_) fds.push_back(cache->segment().fd());
   return fds;
 }

@@ -1,7 +1,7 @@
 // All segments of one master, and this process's place among their users.
 //
-// Descriptors are numbered: root, locks, user locks, then the caches in order. Whoever has
-// them and the instance's id can attach; the engine does not care how they came.
+// Descriptors are numbered: root, locks, accounting, user locks, then the caches in
+// order. Whoever has them and the instance's id can attach; the engine does not care how they came.
 #pragma once
 
 #include <memory>
@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "accounting.hpp"
 #include "cache.hpp"
 #include "process_table.hpp"
 #include "user_locks.hpp"
@@ -24,6 +25,16 @@ struct CacheSpec {
 // How many user locks there are from the start, and how many there may be.
 struct UserLocksSpec {
   uint32_t numbered = 1, most = 1;
+};
+
+struct InstanceSpec {
+  uint32_t processes;   // that may be attached at a time
+  uint32_t workers;     // worker ids 1..
+  uint32_t cores;       // of each worker: requests in flight that can be looked at
+  uint64_t started_on;  // epoch seconds
+  const LockEngine* engine;
+  std::vector<CacheSpec> caches;
+  UserLocksSpec user_locks{};
 };
 
 // Who attaches, and the clocks that its calls will use.
@@ -53,9 +64,7 @@ class Instance {
   static constexpr uint32_t kThreadsPerProcess = 4;
   static constexpr uint32_t kPatienceMs = 1000;
 
-  Status Create(InstanceId id, uint32_t processes, uint32_t workers, const LockEngine* engine,
-                const std::vector<CacheSpec>& caches, const Self& self, Trouble* trouble,
-                const UserLocksSpec& user_locks = {});
+  Status Create(InstanceId id, const InstanceSpec& spec, const Self& self, Trouble* trouble);
   Status Attach(InstanceId id, const std::vector<int>& fds, const Self& self, Trouble* trouble);
   // As if this process had died, except that nobody has to find out.
   void Leave();
@@ -76,6 +85,7 @@ class Instance {
   std::vector<int> Descriptors();
   ProcessTable& processes() { return processes_; }
   LockTable& locks() { return locks_; }
+  Accounting& accounting() { return accounting_; }
   UserLocks& user_locks() { return user_locks_; }
   // For a native thread that has no slot and needs none.
   Caller Nobody(uint32_t patience_ms) const { return {UINT32_MAX - 1, self_.pid, self_.now, patience_ms}; }
@@ -93,6 +103,7 @@ class Instance {
   Self self_{};
   ProcessTable processes_;
   LockTable locks_;
+  Accounting accounting_;
   UserLocks user_locks_;
   std::vector<std::unique_ptr<Cache>> caches_;
 };

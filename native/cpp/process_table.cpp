@@ -62,14 +62,13 @@ bool StartLife(pthread_mutex_t* mutex) {
 
 uint64_t ProcessTable::SizeFor(const RootGeometry& geometry) {
   return sizeof(SegmentHeader) + sizeof(RootHeader) + uint64_t{geometry.processes} * sizeof(ProcessSlot) +
-         uint64_t{geometry.workers} * sizeof(WorkerRow) + uint64_t{geometry.threads} * sizeof(ThreadSlot);
+         uint64_t{geometry.threads} * sizeof(ThreadSlot);
 }
 
 void ProcessTable::Place() {
   header_ = segment_.At<RootHeader>(sizeof(SegmentHeader));
   processes_ = reinterpret_cast<ProcessSlot*>(header_ + 1);
-  workers_ = reinterpret_cast<WorkerRow*>(processes_ + geometry_.processes);
-  threads_ = reinterpret_cast<ThreadSlot*>(workers_ + geometry_.workers);
+  threads_ = reinterpret_cast<ThreadSlot*>(processes_ + geometry_.processes);
 }
 
 Status ProcessTable::Create(InstanceId instance, const RootGeometry& geometry) {
@@ -79,7 +78,7 @@ Status ProcessTable::Create(InstanceId instance, const RootGeometry& geometry) {
                    kLayout,
                    instance,
                    SizeFor(geometry),
-                   {geometry.processes, geometry.threads, geometry.workers, geometry.pid_namespace}};
+                   {geometry.processes, geometry.threads, geometry.pid_namespace}};
   Status status = segment_.Create(spec);
   if (status != Status::kOk) return status;
   geometry_ = geometry;
@@ -99,8 +98,7 @@ Status ProcessTable::Attach(int fd, InstanceId instance, uint64_t pid_namespace,
   Status status = segment_.Attach(fd, &spec);
   *layout = spec.layout;
   if (status != Status::kOk) return status;
-  geometry_ = {static_cast<uint32_t>(spec.geometry[0]), static_cast<uint32_t>(spec.geometry[1]),
-               static_cast<uint32_t>(spec.geometry[2]), spec.geometry[3]};
+  geometry_ = {static_cast<uint32_t>(spec.geometry[0]), static_cast<uint32_t>(spec.geometry[1]), spec.geometry[2]};
   if (SizeFor(geometry_) != spec.size) return Status::kForeign;
   if (geometry_.pid_namespace != pid_namespace) return Status::kPidNamespace;
   Place();

@@ -1,14 +1,13 @@
-// Who is here: processes, their threads, and one row per worker id.
+// Who is here: processes and their threads.
 //
 // The root segment, as every process maps it:
 //
 //   0 ──────────────┬───────────────────────────────────────────────┐
-//     SegmentHeader │ geometry: processes, threads, workers, pid ns │
+//     SegmentHeader │ geometry: processes, threads, pid namespace   │
 //   128 ────────────┼───────────────────────────────────────────────┤
 //     RootHeader    │ how far the thread slots were ever used  64 B │
 //   ────────────────┼───────────────────────────────────────────────┤
 //     ProcessSlot × │ pid, start time, generation, life mutex 128 B │
-//     WorkerRow ×   │ counters that outlive the worker        128 B │
 //     ThreadSlot ×  │ its process, generation                  16 B │
 //   ────────────────┴───────────────────────────────────────────────┘
 //
@@ -59,31 +58,16 @@ struct ThreadSlot {
 };
 static_assert(sizeof(ThreadSlot) == 16);
 
-// Written by the master (pid, respawns) and by the worker (requests). Atomic
-// additions: the threads of a worker share its row.
-struct WorkerRow {
-  alignas(64) std::atomic<uint32_t> pid;
-  std::atomic<uint32_t> accepting;
-  std::atomic<uint32_t> in_request;
-  std::atomic<uint32_t> respawn_count;
-  std::atomic<uint64_t> last_spawn;  // epoch seconds
-  std::atomic<uint64_t> requests;
-  std::atomic<uint64_t> delta_requests;
-  uint64_t spare[11];
-};
-static_assert(sizeof(WorkerRow) == 128);
-
 struct RootGeometry {
   uint32_t processes;
   uint32_t threads;
-  uint32_t workers;
   uint64_t pid_namespace;  // inode; equal thread ids in two namespaces would pass for one owner
 };
 
 class ProcessTable final : public Repairable {
  public:
-  static constexpr uint64_t kLayout = LayoutNumber(
-      1, {sizeof(SegmentHeader), sizeof(RootHeader), sizeof(ProcessSlot), sizeof(ThreadSlot), sizeof(WorkerRow)});
+  static constexpr uint64_t kLayout =
+      LayoutNumber(2, {sizeof(SegmentHeader), sizeof(RootHeader), sizeof(ProcessSlot), sizeof(ThreadSlot)});
   static constexpr uint32_t kTableLock = 0;
   static uint64_t SizeFor(const RootGeometry& geometry);
 
@@ -116,7 +100,6 @@ class ProcessTable final : public Repairable {
   Segment& segment() { return segment_; }
   uint32_t own_slot() const { return own_slot_; }
   ProcessSlot& process(uint32_t slot) { return processes_[slot]; }
-  WorkerRow& worker(uint32_t id) { return workers_[id - 1]; }
   uint32_t threads_used() const;
 
   void Repair(uint32_t, uint32_t, const Caller&) override {}
@@ -130,7 +113,6 @@ class ProcessTable final : public Repairable {
   RootHeader* header_ = nullptr;
   ProcessSlot* processes_ = nullptr;
   ThreadSlot* threads_ = nullptr;
-  WorkerRow* workers_ = nullptr;
   uint32_t own_slot_ = UINT32_MAX;
 };
 

@@ -347,7 +347,8 @@ RecordIndex UserLocks::ClaimRecord(const LockOwner& owner) {
         !record.owner.compare_exchange_strong(nobody, owner.word, std::memory_order_acquire))
       continue;
     // Walks that miss it meanwhile miss nothing: it is not queued yet.
-    for (uint32_t used = header_->records_used.load(); used <= i && !header_->records_used.compare_exchange_weak(used, i + 1);) {
+    for (uint32_t used = header_->records_used.load();
+         used <= i && !header_->records_used.compare_exchange_weak(used, i + 1);) {
     }
     record.bell.store(0, std::memory_order_relaxed);
     record.woken_us.store(0, std::memory_order_relaxed);
@@ -376,7 +377,9 @@ void UserLocks::Sleep(std::atomic<uint32_t>& bell, uint32_t seen, uint64_t at_mo
   syscall(SYS_futex, &bell, FUTEX_WAIT, seen, &most, nullptr, 0);
 }
 
-void UserLocks::Ring(std::atomic<uint32_t>& bell) { syscall(SYS_futex, &bell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0); }
+void UserLocks::Ring(std::atomic<uint32_t>& bell) {
+  syscall(SYS_futex, &bell, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+}
 
 void UserLocks::RingFor(WaitRecord& record) {
   record.bell.fetch_or(WaitRecord::kRung, std::memory_order_release);

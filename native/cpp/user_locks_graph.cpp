@@ -58,8 +58,14 @@ class WaitGraph {
       if (record.state.load() != WaitRecord::kWaiting || now < since || now - since < old_us) continue;
       const uint32_t lock = record.lock.load();
       if (lock >= l_.used()) continue;
-      waits_.push_back({i + 1, record.ticket.load(), lock, record.owner.load(), record.thread.load(),
-                        record.parent.load(), !(record.flags.load() & WaitRecord::kAsync), {}});
+      waits_.push_back({i + 1,
+                        record.ticket.load(),
+                        lock,
+                        record.owner.load(),
+                        record.thread.load(),
+                        record.parent.load(),
+                        !(record.flags.load() & WaitRecord::kAsync),
+                        {}});
     }
     std::sort(waits_.begin(), waits_.end(), [](const Wait& a, const Wait& b) { return a.ticket < b.ticket; });
   }
@@ -74,8 +80,7 @@ class WaitGraph {
     for (uint32_t i = 0; i < l_.records_used(); i++) {
       const WaitRecord& record = l_.records_[i];
       if (record.state.load() != WaitRecord::kHolding || record.owner.load() == 0) continue;
-      holds_.push_back(
-          {record.lock.load(), record.owner.load(), record.thread.load(), record.parent.load(), {}});
+      holds_.push_back({record.lock.load(), record.owner.load(), record.thread.load(), record.parent.load(), {}});
     }
   }
 

@@ -100,7 +100,7 @@ struct UserLock {
 
   alignas(64) std::atomic<uint64_t> word;
   std::atomic<uint32_t> note_token, note_thread, note_parent, note_depth;
-  std::atomic<uint64_t> since_us;      // by the tick; 0 = unknown
+  std::atomic<uint64_t> since_us;  // by the tick; 0 = unknown
   std::atomic<uint64_t> acquisitions;
   std::atomic<RecordIndex> first, last;  // the queue
   std::atomic<RecordIndex> sharers;
@@ -133,8 +133,8 @@ struct WaitRecord {
   std::atomic<uint64_t> woken_us;           // when it was last rung for, 0 = it has looked since
   std::atomic<uint32_t> state, lock, flags;
   std::atomic<RecordIndex> next, previous;
-  std::atomic<uint32_t> thread, parent;     // as in a note
-  std::atomic<uint32_t> bell;               // the futex of whoever blocks: kRung, kDeadlock
+  std::atomic<uint32_t> thread, parent;  // as in a note
+  std::atomic<uint32_t> bell;            // the futex of whoever blocks: kRung, kDeadlock
 };
 static_assert(sizeof(WaitRecord) == 64);
 
@@ -155,7 +155,7 @@ struct UserLocksGeometry {
 };
 
 constexpr uint64_t kUserLocksLayout =
-    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(UserLocksHeader), sizeof(Bell), sizeof(UserLock),
-                     sizeof(WaitRecord), lock_word::kTokenBits, UserLocksGeometry::kRecordsPerLock});
+    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(UserLocksHeader), sizeof(Bell), sizeof(UserLock), sizeof(WaitRecord),
+                     lock_word::kTokenBits, UserLocksGeometry::kRecordsPerLock});
 
 }  // namespace uwshm

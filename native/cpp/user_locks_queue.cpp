@@ -253,7 +253,8 @@ bool UserLocks::BuryHolders(uint32_t lock, const Caller& caller) {
     if (guard.status() != Status::kOk) return false;
     uint32_t steps = 0;
     RecordIndex index = locks_[lock].sharers.load();
-    for (WaitRecord* record; (record = RecordAt(index)) != nullptr && steps++ < records_count_; index = record->next.load())
+    for (WaitRecord* record; (record = RecordAt(index)) != nullptr && steps++ < records_count_;
+         index = record->next.load())
       if (Gone(record->owner.load())) dead.push_back(SlotOf(record->owner.load()));
   }
   bool settled = true;
@@ -273,7 +274,8 @@ bool UserLocks::WaitsForItself(const UserLock& row, const LockOwner& owner, bool
   }
   uint32_t steps = 0;
   RecordIndex index = row.sharers.load();
-  for (WaitRecord* record; (record = RecordAt(index)) != nullptr && steps++ < records_count_; index = record->next.load())
+  for (WaitRecord* record; (record = RecordAt(index)) != nullptr && steps++ < records_count_;
+       index = record->next.load())
     if (itself(record->owner.load(), record->thread.load())) return true;
   return false;
 }

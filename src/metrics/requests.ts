@@ -9,14 +9,17 @@ import { native } from '../native.ts'
 export const running = new Set<ServerResponse>()
 
 export function countRequests(): void {
+  const free = Array.from({ length: native.coreCount() }, (_, core) => core).reverse()
   subscribe('http.server.request.start', (message) => {
-    const { response } = message as { request: IncomingMessage; response: ServerResponse }
-    native.requestStarted()
+    const { request, response } = message as { request: IncomingMessage; response: ServerResponse }
+    const core = free.pop() ?? -1
+    const startedAt = native.requestStarted(core, `${request.method}\n${request.url}`)
     running.add(response)
     // Comes once, whether the response was finished or the client went away.
     response.once('close', () => {
       running.delete(response)
-      native.requestEnded()
+      if (core >= 0) free.push(core)
+      native.requestEnded(core, startedAt, 0, 0)
     })
   })
 }

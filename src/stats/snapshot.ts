@@ -83,9 +83,9 @@ function workerRow(worker: WorkerFigures) {
 }
 
 /** uWSGI shows a dead worker as idle until it is replaced; `cheap` is its word for one without a process. */
-function statusOf({ pid, inRequest }: WorkerFigures): 'cheap' | 'busy' | 'idle' {
+function statusOf({ pid, inFlight }: WorkerFigures): 'cheap' | 'busy' | 'idle' {
   if (pid === 0) return 'cheap'
-  return inRequest > 0 ? 'busy' : 'idle'
+  return inFlight > 0 ? 'busy' : 'idle'
 }
 
 function appRow({ requests }: WorkerFigures) {
@@ -93,7 +93,7 @@ function appRow({ requests }: WorkerFigures) {
 }
 
 /** A worker is one thread that serves many requests at a time: one core. */
-function coreRow({ requests, inRequest }: WorkerFigures) {
+function coreRow({ requests, inFlight }: WorkerFigures) {
   return {
     id: 0,
     requests,
@@ -102,7 +102,7 @@ function coreRow({ requests, inRequest }: WorkerFigures) {
     offloaded_requests: 0,
     write_errors: 0,
     read_errors: 0,
-    in_request: inRequest > 0 ? 1 : 0,
+    in_request: inFlight > 0 ? 1 : 0,
     vars: [],
     req_info: {},
   }

@@ -33,12 +33,13 @@ class SegmentTest : public ::testing::Test {
   }
   void TearDown() override { instance_.Leave(); }
 
-  enum Which { kRoot, kLocks, kCache };
+  enum Which { kRoot, kLocks, kAccounting, kCache };
 
   Segment& SegmentAt(Which which) {
-    return which == kRoot    ? instance_.processes().segment()
-           : which == kLocks ? instance_.locks().segment()
-                             : instance_.caches()[0]->segment();
+    return which == kRoot         ? instance_.processes().segment()
+           : which == kLocks      ? instance_.locks().segment()
+           : which == kAccounting ? instance_.accounting().segment()
+                                  : instance_.caches()[0]->segment();
   }
 
   // What a process that was handed these descriptors is told. It is a process
@@ -69,19 +70,19 @@ class SegmentTest : public ::testing::Test {
 TEST_F(SegmentTest, AnotherProcessAttachesByDescriptorsAndId) { EXPECT_EQ(Attach(fds_), Status::kOk); }
 
 TEST_F(SegmentTest, AFaithfulCopyIsAccepted) {
-  for (Which which : {kRoot, kLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which))), Status::kOk) << which;
 }
 
 TEST_F(SegmentTest, WrongMagicIsForeign) {
-  for (Which which : {kRoot, kLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->magic ^= 1; })),
               Status::kForeign)
         << which;
 }
 
 TEST_F(SegmentTest, AnotherLayoutIsToldApartFromForeign) {
-  for (Which which : {kRoot, kLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->layout++; })),
               Status::kLayout)
         << which;
@@ -98,7 +99,7 @@ TEST_F(SegmentTest, TheLayoutThatWasFoundIsReported) {
 }
 
 TEST_F(SegmentTest, TruncatedIsForeignAtEveryLength) {
-  for (Which which : {kRoot, kLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kCache})
     for (uint64_t size = 1; size < SegmentAt(which).size(); size += size < 300 ? 37 : 1024)
       EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), nullptr, size)), Status::kForeign)
           << which << " of " << size;
@@ -110,7 +111,7 @@ TEST_F(SegmentTest, WhatIsNotSealedAgainstShrinkingAndGrowingIsForeign) {
 }
 
 TEST_F(SegmentTest, OursCannotBeShrunkGrownOrUnsealed) {
-  for (Which which : {kRoot, kLocks, kCache}) {
+  for (Which which : {kRoot, kLocks, kAccounting, kCache}) {
     Segment& segment = SegmentAt(which);
     EXPECT_NE(ftruncate(segment.fd(), 0), 0);
     EXPECT_NE(ftruncate(segment.fd(), static_cast<off_t>(segment.size() + 4096)), 0);
@@ -120,16 +121,16 @@ TEST_F(SegmentTest, OursCannotBeShrunkGrownOrUnsealed) {
 
 TEST_F(SegmentTest, AnotherInstanceIsForeign) {
   EXPECT_EQ(Attach(fds_, {kInstance.high, kInstance.low + 1}), Status::kForeign);
-  for (Which which : {kRoot, kLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->instance.low++; })),
               Status::kForeign)
         << which;
 }
 
 TEST_F(SegmentTest, SegmentsInTheWrongOrderAreForeign) {
-  EXPECT_EQ(Attach({fds_[1], fds_[0], fds_[2]}), Status::kForeign);
-  EXPECT_EQ(Attach({fds_[0], fds_[2], fds_[1]}), Status::kForeign);
-  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[2]}), Status::kForeign) << "the same cache twice";
+  EXPECT_EQ(Attach({fds_[1], fds_[0], fds_[2], fds_[3]}), Status::kForeign);
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[3], fds_[2]}), Status::kForeign);
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[3], fds_[3]}), Status::kForeign) << "the same cache twice";
   EXPECT_EQ(Attach({fds_[0]}), Status::kForeign);
   EXPECT_EQ(Attach({}), Status::kForeign);
 }
@@ -137,8 +138,8 @@ TEST_F(SegmentTest, SegmentsInTheWrongOrderAreForeign) {
 TEST_F(SegmentTest, DescriptorsOfOtherThingsAreForeign) {
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   EXPECT_EQ(AttachWith(kCache, null), Status::kForeign);
-  EXPECT_EQ(Attach({fds_[0], fds_[1], 9999}), Status::kForeign);
-  EXPECT_EQ(Attach({-1, -1, -1}), Status::kForeign);
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], 9999}), Status::kForeign);
+  EXPECT_EQ(Attach({-1, -1, -1, -1}), Status::kForeign);
 }
 
 TEST_F(SegmentTest, GeometryThatDoesNotFitIsForeign) {
@@ -150,7 +151,7 @@ TEST_F(SegmentTest, GeometryThatDoesNotFitIsForeign) {
       Need(pwrite(fd, &value, 8, static_cast<off_t>(offsetof(SegmentHeader, geometry)) + 8 * field) == 8, "no damage");
       EXPECT_EQ(AttachWith(kCache, fd), Status::kForeign) << "field " << field << " = " << value;
     }
-  for (int field = 0; field < 3; field++) {
+  for (int field = 0; field < 2; field++) {
     const int fd = CopyOf(SegmentAt(kRoot));
     const uint64_t value = 1000000;
     Need(pwrite(fd, &value, 8, static_cast<off_t>(offsetof(SegmentHeader, geometry)) + 8 * field) == 8, "no damage");
@@ -167,8 +168,8 @@ TEST_F(SegmentTest, AnotherPidNamespaceIsRefusedByName) {
   EXPECT_EQ(Attach(fds_, kInstance, PidNamespace() + 1), Status::kPidNamespace);
 }
 
-TEST_F(SegmentTest, OnlyCachesFollowTheLocks) {
-  EXPECT_EQ(Attach({fds_[0], fds_[1]}), Status::kOk) << "an instance without caches";
+TEST_F(SegmentTest, OnlyCachesFollowTheAccounting) {
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2]}), Status::kOk) << "an instance without caches";
 }
 
 }  // namespace

@@ -22,6 +22,12 @@ inline uint64_t BootMs() {
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
 }
 
+inline uint64_t MonotonicUs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
 // The test's own time: it stands still until it is moved.
 inline std::atomic<uint64_t> test_clock_ms{1000};
 inline uint64_t TestMs() { return test_clock_ms.load(std::memory_order_relaxed); }
@@ -33,7 +39,7 @@ inline uint64_t PidNamespace() {
 }
 
 inline Self Me(uint64_t (*now)() = BootMs, uint32_t worker = 0) {
-  return {static_cast<uint32_t>(getpid()), worker, 0, PidNamespace(), now};
+  return {static_cast<uint32_t>(getpid()), worker, 0, PidNamespace(), now, nullptr, MonotonicUs};
 }
 
 constexpr InstanceId kInstance{0x7577736866697265, 0x7465737465727321};
@@ -54,7 +60,8 @@ inline void Need(bool good, const char* what) {
 inline void CreateOrEnd(Instance& instance, const std::vector<CacheSpec>& caches, uint32_t processes = 16,
                         uint64_t (*now)() = BootMs) {
   Trouble trouble;
-  Need(instance.Create(kInstance, processes, 8, LockTable::Engines()[0], caches, Me(now), &trouble) == Status::kOk,
+  Need(instance.Create(kInstance, {processes, 8, 4, 0, LockTable::Engines()[0], caches}, Me(now), &trouble) ==
+           Status::kOk,
        "no instance could be made");
 }
 

@@ -70,10 +70,15 @@ struct Environment {
 // The instance this process is attached to, or nullptr.
 Instance* ProcessInstance();
 
+// This process's worker id, 0 = none.
+uint32_t ProcessWorker();
+
 uint64_t BootMilliseconds();
 
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);
 void InitListen(napi_env env, napi_value exports);
+void InitSocketQueue(napi_env env, napi_value exports);
+void InitAccounting(napi_env env, napi_value exports);
 
 }  // namespace uwshm

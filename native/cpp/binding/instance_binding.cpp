@@ -13,6 +13,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <mutex>
 
 #include "environment.hpp"
@@ -143,18 +144,18 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   std::lock_guard<std::mutex> alone(OwnProcess().mutex);
   if (OwnProcess().instance != nullptr) return home.Throw("ALREADY_ATTACHED"), Undefined(info);
 
-  const LockEngine* engine = LockTable::EngineNamed(info[2].As<Napi::String>().Utf8Value().c_str());
+  const LockEngine* engine = LockTable::EngineNamed(info[3].As<Napi::String>().Utf8Value().c_str());
   if (engine == nullptr) {
     std::string known;
     for (auto each = LockTable::Engines(); *each; each++)
       known += (known.empty() ? "" : ", ") + std::string((*each)->name);
-    return home.Throw("UNKNOWN_LOCK_ENGINE", {info[2].As<Napi::String>(), known}), Undefined(info);
+    return home.Throw("UNKNOWN_LOCK_ENGINE", {info[3].As<Napi::String>(), known}), Undefined(info);
   }
 
   Trouble trouble;
   std::vector<CacheSpec> caches;
-  const Napi::Array rows = info[3].As<Napi::Array>();
-  const double memory = info[4].As<Napi::Number>().DoubleValue();
+  const Napi::Array rows = info[4].As<Napi::Array>();
+  const double memory = info[5].As<Napi::Number>().DoubleValue();
   double needed = 0;
   for (uint32_t i = 0; i < rows.Length(); i++) {
     const Napi::Array row = Napi::Value(rows[i]).As<Napi::Array>();
@@ -185,8 +186,9 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   InstanceId id;
   Draw(&id, sizeof id);
   auto* instance = new Instance;  // once attached, kept for good
-  Status status = instance->Create(id, info[0].As<Napi::Number>().Uint32Value(),
-                                   info[1].As<Napi::Number>().Uint32Value(), engine, caches, WhoAmI(0), &trouble);
+  auto count = [&](size_t argument) { return info[argument].As<Napi::Number>().Uint32Value(); };
+  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), engine, caches};
+  Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
   if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
   return Undefined(info);
@@ -214,7 +216,7 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
     GiveUp(instance, fds);
     return Throw(home, status, trouble), Undefined(info);
   }
-  OwnProcess().worker = worker <= instance->processes().geometry().workers ? worker : 0;
+  OwnProcess().worker = worker <= instance->accounting().workers() ? worker : 0;
   OwnProcess().instance = instance;
   return Undefined(info);
 }
@@ -325,80 +327,11 @@ Napi::Value Locks(const Napi::CallbackInfo& info) {
   return list;
 }
 
-Napi::Value Workers(const Napi::CallbackInfo& info) {
-  Instance* instance = Attached(info);
-  if (instance == nullptr) return Undefined(info);
-  Napi::Array list = Napi::Array::New(info.Env());
-  for (uint32_t id = 1; id <= instance->processes().geometry().workers; id++) {
-    const WorkerRow& worker = instance->processes().worker(id);
-    Napi::Object row = Napi::Object::New(info.Env());
-    auto put = [&](const char* name, uint64_t number) {
-      row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
-    };
-    put("id", id);
-    put("pid", worker.pid.load());
-    put("requests", worker.requests.load());
-    put("deltaRequests", worker.delta_requests.load());
-    put("inRequest", worker.in_request.load());
-    put("respawnCount", worker.respawn_count.load());
-    put("lastSpawn", worker.last_spawn.load());
-    put("accepting", worker.accepting.load());
-    list[list.Length()] = row;
-  }
-  return list;
-}
-
-// The row of worker `id`, or nullptr when there is none.
-WorkerRow* Row(uint32_t id) {
-  Instance* instance = ProcessInstance();
-  if (instance == nullptr || id == 0 || id > instance->processes().geometry().workers) return nullptr;
-  return &instance->processes().worker(id);
-}
-
-Napi::Value WorkerSpawned(const Napi::CallbackInfo& info) {
-  if (WorkerRow* row = Row(info[0].As<Napi::Number>().Uint32Value())) {
-    row->accepting = 0;
-    row->in_request = 0;
-    row->delta_requests = 0;
-    row->last_spawn = static_cast<uint64_t>(info[2].As<Napi::Number>().Int64Value());
-    row->respawn_count++;
-    row->pid = info[1].As<Napi::Number>().Uint32Value();
-  }
-  return Undefined(info);
-}
-
-Napi::Value WorkerGone(const Napi::CallbackInfo& info) {
-  if (WorkerRow* row = Row(info[0].As<Napi::Number>().Uint32Value())) {
-    row->accepting = 0;
-    row->in_request = 0;
-    row->pid = 0;
-  }
-  return Undefined(info);
-}
-
-Napi::Value WorkerAccepting(const Napi::CallbackInfo& info) {
-  if (WorkerRow* row = Row(OwnProcess().worker)) row->accepting = 1;
-  return Undefined(info);
-}
-
-// The two calls that every request makes: plain C Node-API.
-napi_value RequestStarted(napi_env, napi_callback_info) {
-  if (WorkerRow* row = Row(OwnProcess().worker)) row->in_request.fetch_add(1, std::memory_order_relaxed);
-  return nullptr;
-}
-
-napi_value RequestEnded(napi_env, napi_callback_info) {
-  if (WorkerRow* row = Row(OwnProcess().worker)) {
-    row->requests.fetch_add(1, std::memory_order_relaxed);
-    row->delta_requests.fetch_add(1, std::memory_order_relaxed);
-    row->in_request.fetch_sub(1, std::memory_order_relaxed);
-  }
-  return nullptr;
-}
-
 }  // namespace
 
 Instance* ProcessInstance() { return OwnProcess().instance; }
+
+uint32_t ProcessWorker() { return OwnProcess().worker; }
 
 void InitInstance(napi_env env, napi_value target) {
   Napi::Object exports(env, target);
@@ -418,15 +351,6 @@ void InitInstance(napi_env env, napi_value target) {
   add("reclaim", Reclaim);
   add("processes", Processes);
   add("locks", Locks);
-  add("workers", Workers);
-  add("workerSpawned", WorkerSpawned);
-  add("workerGone", WorkerGone);
-  add("workerAccepting", WorkerAccepting);
-  napi_value function;
-  napi_create_function(env, "requestStarted", NAPI_AUTO_LENGTH, RequestStarted, nullptr, &function);
-  napi_set_named_property(env, target, "requestStarted", function);
-  napi_create_function(env, "requestEnded", NAPI_AUTO_LENGTH, RequestEnded, nullptr, &function);
-  napi_set_named_property(env, target, "requestEnded", function);
 }
 
 }  // namespace uwshm

@@ -10,11 +10,13 @@
 #include <netdb.h>
 #include <node_api.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -23,69 +25,12 @@
 #include <cstring>
 #include <string>
 
+#include "convert.hpp"
+
 namespace uwshm {
 namespace {
 
 constexpr int kSocket = SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK;
-
-// Throws an Error whose `code` is the name of `error` (EADDRINUSE ...).
-napi_value ThrowErrno(napi_env env, int error) {
-  const char* name = strerrorname_np(error);
-  napi_throw_error(env, name != nullptr ? name : "EUNKNOWN", strerror(error));
-  return nullptr;
-}
-
-// The arguments of one call, in order; a wrong type leaves `ok` false.
-class Arguments {
- public:
-  Arguments(napi_env env, napi_callback_info info) : env_(env) {
-    size_t count = kMost;
-    ok = napi_get_cb_info(env, info, &count, values_, nullptr, nullptr) == napi_ok;
-  }
-
-  int32_t Int(size_t index) {
-    int32_t value = 0;
-    if (napi_get_value_int32(env_, values_[index], &value) != napi_ok) ok = false;
-    return value;
-  }
-
-  // NUL bytes inside are kept: an abstract name begins with one.
-  std::string Text(size_t index) {
-    size_t size = 0;
-    if (napi_get_value_string_utf8(env_, values_[index], nullptr, 0, &size) != napi_ok) {
-      ok = false;
-      return {};
-    }
-    std::string text(size + 1, '\0');
-    napi_get_value_string_utf8(env_, values_[index], text.data(), text.size(), &size);
-    text.resize(size);
-    return text;
-  }
-
-  napi_value Wrong() const {
-    napi_throw_type_error(env_, nullptr, "wrong type of argument");
-    return nullptr;
-  }
-
-  bool ok;
-
- private:
-  static constexpr size_t kMost = 3;
-  napi_env env_;
-  napi_value values_[kMost] = {};
-};
-
-napi_value Number(napi_env env, int64_t number) {
-  napi_value value = nullptr;
-  napi_create_int64(env, number, &value);
-  return value;
-}
-
-napi_value String(napi_env env, const char* bytes, size_t size) {
-  napi_value value = nullptr;
-  napi_create_string_utf8(env, bytes, size, &value);
-  return value;
-}
 
 // Binds and listens; the descriptor, or -1 with errno set and nothing left open.
 int ListenAt(int family, const sockaddr* address, socklen_t size, int backlog) {
@@ -159,22 +104,29 @@ bool IsStale(const sockaddr_un& address, socklen_t size) {
   return refused;
 }
 
-// listenUnix(path, backlog) → fd.  A path that begins with NUL is abstract.
+// The size of the address, or 0 when the path is too long. A path that begins
+// with NUL is abstract.
+socklen_t UnixAddress(const std::string& path, sockaddr_un* address) {
+  *address = {};
+  address->sun_family = AF_UNIX;
+  // The length says where an abstract name ends; a file's path ends with a NUL.
+  const size_t length = path.size() + (path[0] == '\0' ? 0 : 1);
+  if (length > sizeof address->sun_path) return 0;
+  memcpy(address->sun_path, path.data(), path.size());
+  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
+}
+
+// listenUnix(path, backlog) → fd.
 napi_value ListenUnix(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   const std::string path = arguments.Text(0);
   const int32_t backlog = arguments.Int(1);
   if (!arguments.ok || path.empty()) return arguments.Wrong();
 
-  sockaddr_un address = {};
-  address.sun_family = AF_UNIX;
+  sockaddr_un address;
+  const socklen_t size = UnixAddress(path, &address);
+  if (size == 0) return ThrowErrno(env, ENAMETOOLONG);
   const bool abstract = path[0] == '\0';
-  // The length says where an abstract name ends; a file's path ends with a NUL.
-  const size_t length = path.size() + (abstract ? 0 : 1);
-  if (length > sizeof address.sun_path) return ThrowErrno(env, ENAMETOOLONG);
-  memcpy(address.sun_path, path.data(), path.size());
-  const socklen_t size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + length);
-
   const sockaddr* where = reinterpret_cast<const sockaddr*>(&address);
   int fd = ListenAt(AF_UNIX, where, size, backlog);
   if (fd < 0 && errno == EADDRINUSE) {
@@ -182,6 +134,21 @@ napi_value ListenUnix(napi_env env, napi_callback_info info) {
     fd = ListenAt(AF_UNIX, where, size, backlog);
   }
   return fd < 0 ? ThrowErrno(env, errno) : Number(env, fd);
+}
+
+// connectUnix(path) → fd, connected.
+napi_value ConnectUnix(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const std::string path = arguments.Text(0);
+  if (!arguments.ok || path.empty()) return arguments.Wrong();
+  sockaddr_un address;
+  const socklen_t size = UnixAddress(path, &address);
+  if (size == 0) return ThrowErrno(env, ENAMETOOLONG);
+  const int fd = socket(AF_UNIX, kSocket, 0);
+  if (fd >= 0 && connect(fd, reinterpret_cast<sockaddr*>(&address), size) == 0) return Number(env, fd);
+  const int why = errno;
+  if (fd >= 0) close(fd);
+  return ThrowErrno(env, why);
 }
 
 napi_value HostAndPort(napi_env env, int family, const void* host, uint16_t port) {
@@ -227,6 +194,34 @@ napi_value CloseFd(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
+// setAccepting(fds, on): the event loop does not look at these descriptors any
+// more, or does again; what arrives waits in the kernel. libuv can only close a
+// listening handle, and the application would see that; so its epoll is asked
+// behind its back. It re-arms nothing by itself: a listening handle's events
+// never change.
+napi_value SetAccepting(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  uint32_t count = 0;
+  bool on = false;
+  uv_loop_s* loop = nullptr;
+  if (!arguments.ok || napi_get_array_length(env, arguments.Raw(0), &count) != napi_ok ||
+      napi_get_value_bool(env, arguments.Raw(1), &on) != napi_ok || napi_get_uv_event_loop(env, &loop) != napi_ok)
+    return arguments.Wrong();
+  for (uint32_t i = 0; i < count; i++) {
+    napi_value element = nullptr;
+    int32_t fd = -1;
+    napi_get_element(env, arguments.Raw(0), i, &element);
+    if (napi_get_value_int32(env, element, &fd) != napi_ok) return arguments.Wrong();
+    epoll_event event = {};
+    event.events = EPOLLIN;
+    event.data.fd = fd;
+    const int error = epoll_ctl(uv_backend_fd(loop), on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &event);
+    // Asked twice, or closed meanwhile: it is as wanted.
+    if (error != 0 && errno != (on ? EEXIST : ENOENT) && errno != EBADF) return ThrowErrno(env, errno);
+  }
+  return nullptr;
+}
+
 // dieWithParent(pid, signal) → is `pid` still the parent?  The parent may have
 // died before the kernel was asked, and would then never be noticed.
 napi_value DieWithParent(napi_env env, napi_callback_info info) {
@@ -243,18 +238,12 @@ napi_value DieWithParent(napi_env env, napi_callback_info info) {
 }  // namespace
 
 void InitListen(napi_env env, napi_value exports) {
-  const struct {
-    const char* name;
-    napi_callback call;
-  } functions[] = {
-      {"listenTcp", ListenTcp}, {"listenUnix", ListenUnix},       {"boundAddress", BoundAddress},
-      {"closeFd", CloseFd},     {"dieWithParent", DieWithParent},
+  const FunctionRow functions[] = {
+      {"listenTcp", ListenTcp},         {"listenUnix", ListenUnix}, {"connectUnix", ConnectUnix},
+      {"boundAddress", BoundAddress},   {"closeFd", CloseFd},       {"setAccepting", SetAccepting},
+      {"dieWithParent", DieWithParent},
   };
-  for (const auto& function : functions) {
-    napi_value value = nullptr;
-    napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.call, nullptr, &value);
-    napi_set_named_property(env, exports, function.name, value);
-  }
+  AddFunctions(env, exports, functions, sizeof functions / sizeof *functions);
 }
 
 }  // namespace uwshm

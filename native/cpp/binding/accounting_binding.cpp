@@ -1,0 +1,271 @@
+// What workers write about their requests, and what the master reads of it. The
+// two calls that every request makes come first; the clocks are read here.
+#include <ctime>
+
+#include "convert.hpp"
+#include "environment.hpp"
+
+namespace uwshm {
+namespace {
+
+uint64_t Microseconds(clockid_t clock) {
+  timespec now;
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
+// The rows, where this process is a worker; nullptr elsewhere, where nothing is counted.
+Accounting* Rows() {
+  Instance* instance = ProcessInstance();
+  return instance != nullptr && ProcessWorker() != 0 ? &instance->accounting() : nullptr;
+}
+
+uint64_t Whole(double number) { return number > 0 ? static_cast<uint64_t>(number) : 0; }
+
+// requestStarted(core, head) → its start, boot-time microseconds.
+napi_value RequestStarted(napi_env env, napi_callback_info info) {
+  napi_value arguments[2], started = nullptr;
+  size_t count = 2, size = 0;
+  int32_t core = -1;
+  char head[CoreRow::kHead + 1];
+  const uint64_t now = Microseconds(CLOCK_BOOTTIME);
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  napi_get_value_int32(env, arguments[0], &core);
+  if (Accounting* rows = Rows()) {
+    const bool placed = core >= 0 && static_cast<uint32_t>(core) < rows->cores();
+    // A header's characters are its bytes: Node's parser makes latin1 of them.
+    if (placed) napi_get_value_string_latin1(env, arguments[1], head, sizeof head, &size);
+    rows->Begin(ProcessWorker(), placed ? static_cast<uint32_t>(core) : Accounting::kNoCore,
+                reinterpret_cast<uint8_t*>(head), static_cast<uint32_t>(size), now);
+  }
+  napi_create_double(env, static_cast<double>(now), &started);
+  return started;
+}
+
+// requestEnded(core, startedAt, tx, fault)
+napi_value RequestEnded(napi_env env, napi_callback_info info) {
+  napi_value arguments[4];
+  size_t count = 4;
+  int32_t core = -1;
+  uint32_t fault = 0;
+  double started = 0, tx = 0;
+  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
+  napi_get_value_int32(env, arguments[0], &core);
+  napi_get_value_double(env, arguments[1], &started);
+  napi_get_value_double(env, arguments[2], &tx);
+  napi_get_value_uint32(env, arguments[3], &fault);
+  Accounting* rows = Rows();
+  if (rows == nullptr) return nullptr;
+  const uint64_t now = Microseconds(CLOCK_BOOTTIME), begun = Whole(started);
+  rows->End(
+      ProcessWorker(),
+      core >= 0 && static_cast<uint32_t>(core) < rows->cores() ? static_cast<uint32_t>(core) : Accounting::kNoCore,
+      now > begun ? now - begun : 0, Whole(tx), static_cast<Fault>(fault));
+  return nullptr;
+}
+
+// sent(bytes)
+napi_value Sent(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  if (Accounting* rows = Rows()) rows->Sent(ProcessWorker(), Whole(arguments.Real(0)));
+  return nullptr;
+}
+
+napi_value ExceptionRaised(napi_env, napi_callback_info) {
+  if (Accounting* rows = Rows()) rows->Exception(ProcessWorker());
+  return nullptr;
+}
+
+// beat(p50, p99, max): microseconds.
+napi_value Beat(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  if (Accounting* rows = Rows())
+    rows->Beat(ProcessWorker(), Whole(arguments.Real(0)), Whole(arguments.Real(1)), Whole(arguments.Real(2)),
+               BootMilliseconds());
+  return nullptr;
+}
+
+// workerAccepting(seconds)
+napi_value WorkerAccepting(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  if (Accounting* rows = Rows()) rows->Accepting(ProcessWorker(), Whole(arguments.Real(0)));
+  return nullptr;
+}
+
+// Everybody's rows, or nullptr with an error pending.
+Accounting* All(napi_env env) {
+  if (ProcessInstance() != nullptr) return &ProcessInstance()->accounting();
+  Environment::Of(env)->Throw("NOT_ATTACHED");
+  return nullptr;
+}
+
+// The worker id in the first argument; 0 with an error pending.
+uint32_t WorkerOf(const Accounting& rows, Arguments& arguments) {
+  const int32_t id = arguments.Int(0);
+  if (arguments.ok && id >= 1 && static_cast<uint32_t>(id) <= rows.workers()) return static_cast<uint32_t>(id);
+  arguments.Wrong();
+  return 0;
+}
+
+// workerSpawned(id, pid, epochSeconds)
+napi_value WorkerSpawned(napi_env env, napi_callback_info info) {
+  Accounting* rows = All(env);
+  if (rows == nullptr) return nullptr;
+  Arguments arguments(env, info);
+  const uint32_t pid = static_cast<uint32_t>(arguments.Int(1));
+  if (const uint32_t id = WorkerOf(*rows, arguments)) rows->Spawned(id, pid, Whole(arguments.Real(2)));
+  return nullptr;
+}
+
+// workerGone(id)
+napi_value WorkerGone(napi_env env, napi_callback_info info) {
+  Accounting* rows = All(env);
+  if (rows == nullptr) return nullptr;
+  Arguments arguments(env, info);
+  if (const uint32_t id = WorkerOf(*rows, arguments)) rows->Gone(id);
+  return nullptr;
+}
+
+// workers() → one object per worker id.
+napi_value Workers(napi_env env, napi_callback_info) {
+  Accounting* rows = All(env);
+  if (rows == nullptr) return nullptr;
+  napi_value list = nullptr;
+  napi_create_array_with_length(env, rows->workers(), &list);
+  for (uint32_t id = 1; id <= rows->workers(); id++) {
+    const WorkerRow& row = rows->worker(id);
+    const uint64_t requests = rows->Requests(id), before = row.requests_at_spawn;
+    const struct {
+      const char* name;
+      uint64_t number;
+    } columns[] = {
+        {"id", id},
+        {"pid", row.pid},
+        {"accepting", row.accepting},
+        {"requests", requests},
+        {"deltaRequests", requests > before ? requests - before : 0},
+        {"exceptions", row.exceptions},
+        {"inFlight", row.in_flight},
+        {"overflows", row.overflows},
+        {"tx", row.tx},
+        {"runningTime", row.running_time},
+        {"avgRt", row.avg_rt},
+        {"respawnCount", row.respawn_count},
+        {"lastSpawn", row.last_spawn},
+        {"startupTime", row.startup_time},
+        {"delayP50", row.delay_p50},
+        {"delayP99", row.delay_p99},
+        {"delayMax", row.delay_max},
+        {"beatAt", row.beat_at},
+    };
+    napi_value object = nullptr;
+    napi_create_object(env, &object);
+    for (const auto& column : columns)
+      napi_set_named_property(env, object, column.name, Number(env, static_cast<int64_t>(column.number)));
+    napi_set_element(env, list, id - 1, object);
+  }
+  return list;
+}
+
+// cores(id) → six numbers for each of its cores, flat.
+napi_value Cores(napi_env env, napi_callback_info info) {
+  Accounting* rows = All(env);
+  if (rows == nullptr) return nullptr;
+  Arguments arguments(env, info);
+  const uint32_t id = WorkerOf(*rows, arguments);
+  if (id == 0) return nullptr;
+
+  constexpr uint32_t kColumns = 6;
+  const uint64_t now = Microseconds(CLOCK_BOOTTIME), today = Microseconds(CLOCK_REALTIME);
+  void* bytes = nullptr;
+  napi_value buffer = nullptr, array = nullptr;
+  napi_create_arraybuffer(env, sizeof(double) * kColumns * rows->cores(), &bytes, &buffer);
+  auto* numbers = static_cast<double*>(bytes);
+  for (uint32_t i = 0; i < rows->cores(); i++) {
+    const CoreRow& row = rows->core(id, i);
+    const bool busy = row.in_request != 0;
+    const uint64_t started = row.started_at, age = busy && now > started ? now - started : 0;
+    const uint64_t columns[kColumns] = {
+        row.requests, busy, busy ? (today - age) / 1000000 : 0, row.read_errors, row.write_errors, age / 1000};
+    for (uint64_t number : columns) *numbers++ = static_cast<double>(number);
+  }
+  napi_create_typedarray(env, napi_float64_array, size_t{kColumns} * rows->cores(), buffer, 0, &array);
+  return array;
+}
+
+// coreHead(id, core) → text, or null.
+napi_value CoreHead(napi_env env, napi_callback_info info) {
+  Accounting* rows = All(env);
+  if (rows == nullptr) return nullptr;
+  Arguments arguments(env, info);
+  const int32_t core = arguments.Int(1);
+  const uint32_t id = WorkerOf(*rows, arguments);
+  if (id == 0 || core < 0 || static_cast<uint32_t>(core) >= rows->cores()) return nullptr;
+  std::string head;
+  napi_value nothing = nullptr;
+  // Bytes that are no UTF-8 become U+FFFD here.
+  if (rows->Head(id, static_cast<uint32_t>(core), &head)) return String(env, head.data(), head.size());
+  napi_get_null(env, &nothing);
+  return nothing;
+}
+
+// pause(on)
+napi_value Pause(napi_env env, napi_callback_info info) {
+  Accounting* rows = All(env);
+  Arguments arguments(env, info);
+  bool on = false;
+  if (rows == nullptr) return nullptr;
+  if (napi_get_value_bool(env, arguments.Raw(0), &on) != napi_ok) return arguments.Wrong();
+  rows->group().paused = on;
+  return nullptr;
+}
+
+napi_value Paused(napi_env env, napi_callback_info) {
+  napi_value on = nullptr;
+  if (Accounting* rows = All(env)) napi_get_boolean(env, rows->group().paused != 0, &on);
+  return on;
+}
+
+napi_value CoreCount(napi_env env, napi_callback_info) {
+  Accounting* rows = All(env);
+  return rows ? Number(env, rows->cores()) : nullptr;
+}
+
+napi_value MasterPid(napi_env env, napi_callback_info) {
+  Accounting* rows = All(env);
+  return rows ? Number(env, rows->group().master) : nullptr;
+}
+
+napi_value StartedOn(napi_env env, napi_callback_info) {
+  Accounting* rows = All(env);
+  return rows ? Number(env, static_cast<int64_t>(rows->group().started_on.load())) : nullptr;
+}
+
+napi_value WorkerId(napi_env env, napi_callback_info) { return Number(env, ProcessWorker()); }
+
+}  // namespace
+
+void InitAccounting(napi_env env, napi_value exports) {
+  const FunctionRow functions[] = {
+      {"requestStarted", RequestStarted},
+      {"requestEnded", RequestEnded},
+      {"sent", Sent},
+      {"exceptionRaised", ExceptionRaised},
+      {"beat", Beat},
+      {"workerAccepting", WorkerAccepting},
+      {"workerSpawned", WorkerSpawned},
+      {"workerGone", WorkerGone},
+      {"workers", Workers},
+      {"cores", Cores},
+      {"coreHead", CoreHead},
+      {"coreCount", CoreCount},
+      {"pause", Pause},
+      {"paused", Paused},
+      {"masterPid", MasterPid},
+      {"startedOn", StartedOn},
+      {"workerId", WorkerId},
+  };
+  AddFunctions(env, exports, functions, sizeof functions / sizeof *functions);
+}
+
+}  // namespace uwshm

@@ -1,0 +1,128 @@
+// Rows that outlive their workers: what is counted, and what a death leaves.
+#include <gtest/gtest.h>
+
+#include "child.hpp"
+
+namespace uwshm::test {
+namespace {
+
+const uint8_t kHead[] = "GET\n/";
+
+class AccountingTest : public ::testing::Test {
+ protected:
+  void SetUp() override { ASSERT_EQ(rows_.Create(kInstance, 2, 3, 77, 1000), Status::kOk); }
+  void TearDown() override { rows_.segment().Abandon(); }
+
+  void Serve(uint32_t core, uint64_t took_us, uint64_t tx, Fault fault = Fault::kNone) {
+    rows_.Begin(1, core, kHead, 5, 10);
+    rows_.End(1, core, took_us, tx, fault);
+  }
+
+  Accounting rows_;
+};
+
+TEST_F(AccountingTest, ARequestCountsOnceWithItsBytesAndTime) {
+  Serve(0, 100, 7);
+  Serve(2, 50, 3, Fault::kWrite);
+  EXPECT_EQ(rows_.Requests(1), 2u);
+  EXPECT_EQ(rows_.Requests(2), 0u);
+  EXPECT_EQ(rows_.worker(1).tx, 10u);
+  EXPECT_EQ(rows_.worker(1).running_time, 150u);
+  EXPECT_EQ(rows_.worker(1).avg_rt, 50u) << "(0 + 100) / 2, then (50 + 50) / 2";
+  EXPECT_EQ(rows_.worker(1).in_flight, 0u);
+  EXPECT_EQ(rows_.core(1, 2).write_errors, 1u);
+  EXPECT_EQ(rows_.core(1, 2).read_errors, 0u);
+}
+
+TEST_F(AccountingTest, ARequestWithoutACoreIsCountedOnTheLastAndLeavesItsHeadAlone) {
+  rows_.Begin(1, 2, kHead, 5, 10);
+  rows_.Begin(1, Accounting::kNoCore, kHead, 1, 11);
+  EXPECT_EQ(rows_.worker(1).in_flight, 2u);
+  EXPECT_EQ(rows_.worker(1).overflows, 1u);
+  rows_.End(1, Accounting::kNoCore, 1, 1, Fault::kNone);
+  EXPECT_EQ(rows_.core(1, 2).requests, 1u);
+  EXPECT_EQ(rows_.core(1, 2).in_request, 1u);
+  std::string head;
+  EXPECT_TRUE(rows_.Head(1, 2, &head));
+  EXPECT_EQ(head, "GET\n/");
+}
+
+TEST_F(AccountingTest, AHeadIsReadOnlyWhileItsRequestRuns) {
+  std::string head;
+  EXPECT_FALSE(rows_.Head(1, 0, &head));
+  rows_.Begin(1, 0, kHead, 5, 10);
+  EXPECT_TRUE(rows_.Head(1, 0, &head));
+  rows_.End(1, 0, 1, 1, Fault::kNone);
+  EXPECT_FALSE(rows_.Head(1, 0, &head));
+}
+
+TEST_F(AccountingTest, AHeadThatIsTooLongIsCutAtTheEndOfItsRoom) {
+  const std::string longest(CoreRow::kHead + 100, 'x');
+  rows_.Begin(1, 2, reinterpret_cast<const uint8_t*>(longest.data()), static_cast<uint32_t>(longest.size()), 10);
+  std::string head;
+  ASSERT_TRUE(rows_.Head(1, 2, &head));
+  EXPECT_EQ(head, longest.substr(0, CoreRow::kHead));
+  EXPECT_EQ(rows_.core(2, 0).in_request, 0u) << "the neighbour's row";
+}
+
+TEST_F(AccountingTest, FiguresGoOnInTheNextProcessAndWhatTheDeadWasDoingIsCleared) {
+  rows_.Spawned(1, 501, 2000);
+  rows_.Accepting(1, 3);
+  Serve(0, 1, 1);
+  rows_.Begin(1, 1, kHead, 5, 10);
+  rows_.core(1, 1).sequence++;  // it dies while it writes a head
+  rows_.Gone(1);
+  EXPECT_EQ(rows_.worker(1).pid, 0u);
+  EXPECT_EQ(rows_.worker(1).accepting, 0u);
+  EXPECT_EQ(rows_.worker(1).in_flight, 0u);
+  EXPECT_EQ(rows_.core(1, 1).in_request, 0u);
+  rows_.Spawned(1, 502, 2001);
+  EXPECT_EQ(rows_.Requests(1), 1u);
+  EXPECT_EQ(rows_.worker(1).requests_at_spawn, 1u);
+  EXPECT_EQ(rows_.worker(1).respawn_count, 2u);
+  rows_.Begin(1, 1, kHead, 5, 10);
+  std::string head;
+  EXPECT_TRUE(rows_.Head(1, 1, &head)) << "the torn head of the dead is no obstacle";
+}
+
+// One worker begins and ends requests on one core while another process reads:
+// every head that comes out is one that went in.
+TEST_F(AccountingTest, AHeadIsNeverTorn) {
+  SharedWord stop;
+  const Child worker([&] {
+    for (uint64_t i = 0; *stop == 0; i++) {
+      const std::string head(100 + i % 900, static_cast<char>('a' + i % 900 % 26));
+      rows_.Begin(1, 0, reinterpret_cast<const uint8_t*>(head.data()), static_cast<uint32_t>(head.size()), i);
+      rows_.End(1, 0, 1, 1, Fault::kNone);
+    }
+    return 0;
+  });
+  uint32_t seen = 0;
+  std::string head;
+  const uint64_t until = BootMs() + 10000;
+  while (seen < 2000 && BootMs() < until) {
+    if (!rows_.Head(1, 0, &head)) continue;
+    seen++;
+    EXPECT_EQ(head.find_first_not_of(head[0]), std::string::npos);
+    ASSERT_GE(head.size(), 100u);
+    EXPECT_EQ(head[0] - 'a', static_cast<int>((head.size() - 100) % 26));
+  }
+  *stop = 1;
+  EXPECT_EQ(seen, 2000u);
+}
+
+TEST_F(AccountingTest, ASegmentOfAnotherGeometryIsRefused) {
+  Accounting other;
+  uint64_t layout = 0;
+  SegmentHeader* header = rows_.segment().At<SegmentHeader>(0);
+  header->geometry[1] = 4;
+  EXPECT_EQ(other.Attach(rows_.segment().fd(), kInstance, &layout), Status::kForeign);
+  header->geometry[1] = 3;
+  EXPECT_EQ(other.Attach(dup(rows_.segment().fd()), kInstance, &layout), Status::kOk);
+  EXPECT_EQ(other.cores(), 3u);
+  EXPECT_EQ(other.group().master, 77u);
+  other.segment().Abandon();
+}
+
+}  // namespace
+}  // namespace uwshm::test
