@@ -156,8 +156,8 @@ Status UserLocks::Enqueue(uint32_t lock, const LockOwner& owner, Share share, bo
   if (index == 0) return Status::kFull;
   WaitRecord& record = records_[index - 1];
   record.lock.store(lock, std::memory_order_relaxed);
-  record.flags.store((share == Share::kYes ? WaitRecord::kWantsShared : 0) | (async ? WaitRecord::kAsync : 0),
-                     std::memory_order_relaxed);
+  const uint32_t wants = share == Share::kYes ? WaitRecord::kWantsShared : 0u;
+  record.flags.store(wants | (async ? WaitRecord::kAsync : 0u), std::memory_order_relaxed);
   record.since_us.store(now_us_(), std::memory_order_relaxed);
 
   Guard guard(*guards_, GuardOf(lock), caller, *this);
