@@ -5,6 +5,15 @@
 import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cache/cache.ts'
 import { UwsgiError } from './errors.ts'
 import { join } from './instance.ts'
+import {
+  type AsyncLockOptions,
+  type Hold,
+  type LockOptions,
+  type NamedLockOptions,
+  type RwLock,
+  type UserLock,
+  userLocks,
+} from './locks/user.ts'
 import { native } from './native.ts'
 
 const handles = new Map<string, Cache>()
@@ -27,6 +36,8 @@ function bind(name: string): Cache {
 }
 
 export const uwsgi = {
+  ...userLocks,
+
   /**
    * The bound handle of a cache: the fast way, and the one with `ttl`, `refusal` and more.
    * @param name of the cache; '' or nothing is the first one.
@@ -98,4 +109,15 @@ type CacheCounting = {
   (key: Bytes, n: bigint, expires?: number, cache?: string): bigint | null
 }
 
-export type { Bytes, Cache, CacheHandleOptions, Counting }
+export type {
+  AsyncLockOptions,
+  Bytes,
+  Cache,
+  CacheHandleOptions,
+  Counting,
+  Hold,
+  LockOptions,
+  NamedLockOptions,
+  RwLock,
+  UserLock,
+}

@@ -12,13 +12,15 @@
 
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
+import { watchLocks } from './locks/watcher.ts'
 import { native } from './native.ts'
 import { completeOptions, type GivenOptions, type Options } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
 
 /** Makes the segments that `options` describe; this process is their master. */
-export function createInstance({ maxProcesses, processes, threads, lockEngine, cache2 }: Options): void {
+export function createInstance(options: Options): void {
+  const { maxProcesses, processes, threads, lockEngine, cache2, locks, locksMax } = options
   native.create(
     maxProcesses,
     processes,
@@ -26,6 +28,8 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
     lockEngine,
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),
+    locks + 1,
+    locksMax,
   )
   // Takes this thread's slot while there is one: later, a house full of threads
   // or a frozen one would make `keepHouse` throw in a timer.
@@ -43,7 +47,9 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
  * @throws UwsgiError ALREADY_ATTACHED, SEGMENT_TOO_LARGE, NO_MEMORY, or an option's own error.
  */
 export function create(options: GivenOptions = {}): void {
-  createInstance(completeOptions(options))
+  const complete = completeOptions(options)
+  createInstance(complete)
+  watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished, what has expired makes room.
   setInterval(keepHouse, 1000).unref()

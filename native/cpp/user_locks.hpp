@@ -65,6 +65,7 @@ class UserLocks final : public Repairable {
                 uint64_t* layout);
 
   LockOwner ThreadOwner(const Caller& caller) const { return {Word(caller.thread + 1), caller.thread, 0}; }
+  uint64_t OwnerWith(uint32_t token) const { return Word(token); }
   // A token that no other hold of this process has.
   LockOwner NewOwner(const Caller& caller, uint32_t parent);
 

@@ -68,7 +68,13 @@ Self WhoAmI(uint32_t worker) {
   struct stat pid_namespace = {};
   stat("/proc/self/ns/pid", &pid_namespace);
   const auto pid = static_cast<uint32_t>(getpid());
-  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, Ended};
+  return {pid,
+          worker,
+          StartTime(pid),
+          static_cast<uint64_t>(pid_namespace.st_ino),
+          BootMilliseconds,
+          Ended,
+          MonotonicMicroseconds};
 }
 
 std::string Hex(InstanceId id) {
@@ -187,7 +193,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   Draw(&id, sizeof id);
   auto* instance = new Instance;  // once attached, kept for good
   auto count = [&](size_t argument) { return info[argument].As<Napi::Number>().Uint32Value(); };
-  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), engine, caches};
+  const InstanceSpec spec{
+      count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), engine, caches, {count(6), count(7)}};
   Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
   if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
