@@ -342,14 +342,14 @@ std::vector<LockFigures> UserLocks::Figures() const {
 RecordIndex UserLocks::ClaimRecord(const LockOwner& owner) {
   for (uint32_t i = 0; i < records_count_; i++) {
     WaitRecord& record = records_[i];
-    uint64_t nobody = 0;
-    if (record.owner.load(std::memory_order_relaxed) != 0 ||
-        !record.owner.compare_exchange_strong(nobody, owner.word, std::memory_order_acquire))
-      continue;
-    // Walks that miss it meanwhile miss nothing: it is not queued yet.
-    for (uint32_t used = header_->records_used.load();
-         used <= i && !header_->records_used.compare_exchange_weak(used, i + 1);) {
+    if (record.owner.load(std::memory_order_relaxed) != 0) continue;
+    // First the mark, then the claim: who dies in between leaves a free record,
+    // not one that no walk finds.
+    uint32_t used = header_->records_used.load();
+    while (used <= i && !header_->records_used.compare_exchange_weak(used, i + 1)) {
     }
+    uint64_t nobody = 0;
+    if (!record.owner.compare_exchange_strong(nobody, owner.word, std::memory_order_acquire)) continue;
     record.bell.store(0, std::memory_order_relaxed);
     record.woken_us.store(0, std::memory_order_relaxed);
     record.thread.store(owner.thread, std::memory_order_relaxed);
