@@ -231,7 +231,7 @@ Status UserLocks::Leave(RecordIndex index, const Caller& caller) {
   return Status::kNotFound;
 }
 
-Status UserLocks::Unlock(uint32_t lock, uint64_t owner, const Caller& caller) {
+Status UserLocks::UnlockUnusual(uint32_t lock, uint64_t owner, const Caller& caller) {
   UserLock& row = locks_[lock];
   uint64_t word = row.word.load(std::memory_order_relaxed);
   if (OwnerOf(word) != owner || (word & kShared)) return Status::kNotOwner;
@@ -239,11 +239,7 @@ Status UserLocks::Unlock(uint32_t lock, uint64_t owner, const Caller& caller) {
     row.note_depth.store(depth - 1, std::memory_order_relaxed);
     return Status::kOk;
   }
-  const uint64_t since = row.since_us.load(std::memory_order_relaxed);
-  const uint64_t now = header_->tick_us.load(std::memory_order_relaxed);
-  if (since != 0 && now > since && now - since > row.longest_hold_us.load(std::memory_order_relaxed))
-    row.longest_hold_us.store(now - since, std::memory_order_relaxed);
-  row.note_token.store(0, std::memory_order_relaxed);
+  NoteEnd(row);
   while (!row.word.compare_exchange_weak(word, word & kWaiters, std::memory_order_release)) {
   }
   if (!(word & kWaiters)) return Status::kOk;

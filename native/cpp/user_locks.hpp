@@ -101,7 +101,15 @@ class UserLocks final : public Repairable {
   bool Rung(RecordIndex record) const { return records_[record - 1].bell.load(std::memory_order_acquire) != 0; }
 
   // kOk, kNotOwner.
-  Status Unlock(uint32_t lock, uint64_t owner, const Caller& caller);
+  Status Unlock(uint32_t lock, uint64_t owner, const Caller& caller) {
+    UserLock& row = locks_[lock];
+    uint64_t word = owner;
+    if (row.word.load(std::memory_order_relaxed) != owner || row.note_depth.load(std::memory_order_relaxed) != 1)
+      return UnlockUnusual(lock, owner, caller);
+    NoteEnd(row);
+    if (row.word.compare_exchange_strong(word, 0, std::memory_order_release)) return Status::kOk;
+    return UnlockUnusual(lock, owner, caller);
+  }
   Status Unshare(uint32_t lock, uint64_t owner, const Caller& caller);
 
   // Held by anybody alive?
@@ -154,6 +162,8 @@ class UserLocks final : public Repairable {
   uint64_t Word(uint32_t token) const { return own_process_ | uint64_t{token & kTokenMask} << 3; }
   static constexpr uint32_t kTokenMask = (1u << lock_word::kTokenBits) - 1;
 
+  // For an owner that took it more than once, and where others wait.
+  Status UnlockUnusual(uint32_t lock, uint64_t owner, const Caller& caller);
   // Takes a word that is not plainly free, if it may be taken; leaves it in `word`.
   Status TakeUnusual(UserLock& row, uint64_t& word, const LockOwner& owner, bool again);
   void NoteOwner(UserLock& row, const LockOwner& owner) {
@@ -163,6 +173,14 @@ class UserLocks final : public Repairable {
     row.since_us.store(header_->tick_us.load(std::memory_order_relaxed), std::memory_order_relaxed);
     row.acquisitions.store(row.acquisitions.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     row.note_token.store(lock_word::TokenOf(owner.word), std::memory_order_release);
+  }
+  void NoteEnd(UserLock& row) {
+    const uint64_t since = row.since_us.load(std::memory_order_relaxed);
+    const uint64_t now = header_->tick_us.load(std::memory_order_relaxed);
+    if (__builtin_expect(now != since, 0) && since != 0 && now > since &&
+        now - since > row.longest_hold_us.load(std::memory_order_relaxed))
+      row.longest_hold_us.store(now - since, std::memory_order_relaxed);
+    row.note_token.store(0, std::memory_order_relaxed);
   }
   void NoteWait(UserLock& row, const WaitRecord& record);
 

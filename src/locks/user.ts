@@ -12,7 +12,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { UwsgiError } from '../errors.ts'
 import { join } from '../instance.ts'
-import { native } from '../native.ts'
+import { type BoundLock, native } from '../native.ts'
 
 export interface LockOptions {
   /** Milliseconds to wait at most; 0 does not wait. Without it, for ever. */
@@ -34,6 +34,7 @@ export interface NamedLockOptions {
 /** Which native lock, and how it is used here. */
 interface Door {
   index: number
+  bound: BoundLock
   name: string
   isShared: boolean
   isRecursive: boolean
@@ -103,8 +104,11 @@ export class UserLock {
    * @throws UwsgiError LOCK_HELD (this thread has it), DEADLOCK, LOCK_WAITERS.
    */
   lock(options?: LockOptions): boolean {
-    const { index, isShared, isRecursive } = this.#door
-    if (options === undefined && !isShared && !isRecursive) return native.lockTake(index)
+    const { index, bound, isShared, isRecursive } = this.#door
+    if (options === undefined && !isShared && !isRecursive) {
+      bound.take()
+      return true
+    }
     const timeout = timeoutOf(options)
     return isShared ? native.lockShare(index, timeout) : native.lockWait(index, timeout, isRecursive)
   }
@@ -127,7 +131,7 @@ export class UserLock {
    */
   unlock(): void {
     if (this.#door.isShared) native.lockUnshare(this.#door.index)
-    else native.lockRelease(this.#door.index)
+    else this.#door.bound.release()
   }
 
   /** Does anybody alive have it, in whatever way? */
@@ -243,49 +247,43 @@ function timeoutOf(options: LockOptions | undefined): number {
 
 const kinds = { plain: 0, fair: 1, readWrite: 2 }
 
-let numbered = 0
+/** User locks 0 to N; empty until this thread has asked for one. */
+const numbered: UserLock[] = []
 
 function attach(): void {
   join()
-  numbered = native.lockCount()
+  for (let n = numbered.length; n < native.lockCount(); n++)
+    numbered.push(new UserLock({ ...doorTo(n, `user ${n}`), isShared: false, isRecursive: false }))
 }
 
-/** The number itself, which is wrong, or was not yet known. */
-function checked(n: number): number {
+function doorTo(index: number, name: string): Omit<Door, 'isShared' | 'isRecursive'> {
+  return { index, bound: native.bindLock(index), name }
+}
+
+/** User lock n; `numbered[n]` for whoever is in a hurry and has a whole number. */
+function numberedLock(n: number): UserLock {
   if (!Number.isInteger(n)) throw new TypeError(`a lock is a whole number, not ${String(n)}`)
-  if (numbered === 0) attach()
-  if (n >= 0 && n < numbered) return n
-  throw new UwsgiError('LOCK_NUMBER', n, numbered - 1)
+  if (numbered.length === 0) attach()
+  const lock = numbered[n]
+  if (lock === undefined) throw new UwsgiError('LOCK_NUMBER', n, numbered.length - 1)
+  return lock
 }
 
-/** How often `name` of a lock is looked for in shared memory: once per thread. */
-const named = new Map<string, number>()
+/** The names this thread has looked up in shared memory, once each. */
+const named = new Map<string, Omit<Door, 'isShared' | 'isRecursive'>>()
 
 function doorOf(name: string, kind: keyof typeof kinds): Omit<Door, 'isShared' | 'isRecursive'> {
   if (typeof name !== 'string') throw new TypeError(`the name of a lock is a string, not ${String(name)}`)
   const key = `${kind} ${name}`
-  let index = named.get(key)
-  if (index === undefined) {
+  let door = named.get(key)
+  if (door === undefined) {
     attach()
     if (name === '' || name.includes('\0') || Buffer.byteLength(name) > 127)
       throw new UwsgiError('LOCK_NAME', `'${name}'`)
-    index = native.lockNamed(name, kinds[kind])
-    named.set(key, index)
+    door = doorTo(native.lockNamed(name, kinds[kind]), `user ${name}`)
+    named.set(key, door)
   }
-  return { index, name: `user ${name}` }
-}
-
-const asynchronous = new Map<number, UserLock>()
-
-/** The numbered lock with its asynchronous side. */
-function numberedLock(n: number): UserLock {
-  const index = checked(n)
-  let lock = asynchronous.get(index)
-  if (lock === undefined) {
-    lock = new UserLock({ index, name: `user ${index}`, isShared: false, isRecursive: false })
-    asynchronous.set(index, lock)
-  }
-  return lock
+  return door
 }
 
 /** The part of the `uwsgi` object that is about locks. */
@@ -296,13 +294,12 @@ export const userLocks = {
    * @throws UwsgiError LOCK_NUMBER, LOCK_HELD (this thread has it), DEADLOCK, LOCK_WAITERS, NOT_ATTACHED; TypeError.
    */
   lock(n = 0, options?: LockOptions): boolean {
-    const index = n >>> 0 === n && n < numbered ? n : checked(n)
-    return options === undefined ? native.lockTake(index) : native.lockWait(index, timeoutOf(options), false)
+    return ((n >>> 0 === n && numbered[n]) || numberedLock(n)).lock(options)
   },
 
   /** Takes user lock n if it is free; false when it is not. */
   tryLock(n = 0): boolean {
-    return native.lockTry(n >>> 0 === n && n < numbered ? n : checked(n), false)
+    return numberedLock(n).tryLock()
   },
 
   /**
@@ -310,17 +307,17 @@ export const userLocks = {
    * @throws UwsgiError LOCK_NOT_OWNER: somebody else has it, or nobody. (uWSGI says nothing, and breaks the lock.)
    */
   unlock(n = 0): void {
-    native.lockRelease(n >>> 0 === n && n < numbered ? n : checked(n))
+    ;((n >>> 0 === n && numbered[n]) || numberedLock(n)).unlock()
   },
 
   /** Does anybody alive hold user lock n? */
   isLocked(n = 0): boolean {
-    return native.lockHeld(n >>> 0 === n && n < numbered ? n : checked(n))
+    return numberedLock(n).isLocked()
   },
 
   /** This thread holds user lock n, and its previous owner died with it: what the lock protects may be half done. */
   previousOwnerDied(n = 0): boolean {
-    return native.lockInherited(n >>> 0 === n && n < numbered ? n : checked(n), 0)
+    return numberedLock(n).previousOwnerDied
   },
 
   /** Takes user lock n without blocking the event loop; see `UserLock.lockAsync`. */

@@ -6,6 +6,18 @@
 namespace uwshm {
 namespace {
 
+napi_value Fail(Environment& home, uint32_t lock, Status status) {
+  const UserLocks& locks = *home.user_locks;
+  const std::string name = locks.NameOf(lock);
+  switch (status) {
+    case Status::kHeld: return home.Throw("LOCK_HELD", {name});
+    case Status::kNotOwner: return home.Throw("LOCK_NOT_OWNER", {name, std::to_string(locks.HolderOf(lock))});
+    case Status::kDeadlock: return home.Throw("DEADLOCK", {name});
+    case Status::kFull: return home.Throw("LOCK_WAITERS", {name, std::to_string(locks.geometry().records())});
+    default: return home.Throw("LOCK_BUSY", {name});
+  }
+}
+
 struct Call {
   napi_env env;
   Environment* home;
@@ -64,31 +76,50 @@ struct Call {
     return value;
   }
 
-  napi_value Fail(Status status) const {
-    const std::string name = locks().NameOf(lock);
-    switch (status) {
-      case Status::kHeld: return home->Throw("LOCK_HELD", {name});
-      case Status::kNotOwner: return home->Throw("LOCK_NOT_OWNER", {name, std::to_string(locks().HolderOf(lock))});
-      case Status::kDeadlock: return home->Throw("DEADLOCK", {name});
-      case Status::kFull: return home->Throw("LOCK_WAITERS", {name, std::to_string(locks().geometry().records())});
-      default: return home->Throw("LOCK_BUSY", {name});
-    }
-  }
+  napi_value Fail(Status status) const { return uwshm::Fail(*home, lock, status); }
   napi_value Outcome(Status status) const {
     if (status == Status::kOk || status == Status::kBusy) return Boolean(status == Status::kOk);
     return Fail(status);
   }
 };
 
-// lockTake(lock) → taken; nothing but that, for it is called most.
+// What is called most takes no argument and gives no result: those cost as much as the lock.
+BoundLock& BoundOf(napi_env env, napi_callback_info info) {
+  void* data;
+  size_t none = 0;
+  napi_get_cb_info(env, info, &none, nullptr, nullptr, &data);
+  return *static_cast<BoundLock*>(data);
+}
+
 napi_value Take(napi_env env, napi_callback_info info) {
+  const BoundLock& bound = BoundOf(env, info);
+  Environment& home = *bound.home;
+  Status status = home.user_locks->TryLock(bound.lock, bound.self);
+  if (__builtin_expect(status == Status::kOk, 1)) return nullptr;
+  do status = home.user_locks->Lock(bound.lock, bound.self, Share::kNo, UINT64_MAX, home.caller);
+  while (status == Status::kBusy);
+  return status == Status::kOk ? nullptr : Fail(home, bound.lock, status);
+}
+
+napi_value Release(napi_env env, napi_callback_info info) {
+  const BoundLock& bound = BoundOf(env, info);
+  const Status status = bound.home->user_locks->Unlock(bound.lock, bound.self.word, bound.home->caller);
+  return status == Status::kOk ? nullptr : Fail(*bound.home, bound.lock, status);
+}
+
+// bindLock(lock) → { take(), release() } for this thread.
+napi_value Bind(napi_env env, napi_callback_info info) {
   Call call(env, info);
   if (!call.Lock()) return nullptr;
-  const LockOwner self = call.self();
-  Status status = call.locks().TryLock(call.lock, self);
-  if (__builtin_expect(status != Status::kOk, 0))
-    status = call.locks().Lock(call.lock, self, Share::kNo, UINT64_MAX, call.home->caller);
-  return call.Outcome(status);
+  call.home->bound_locks.push_back(std::make_unique<BoundLock>(BoundLock{call.home, call.lock, call.self()}));
+  napi_value object, take, release;
+  void* bound = call.home->bound_locks.back().get();
+  napi_create_object(env, &object);
+  napi_create_function(env, "take", NAPI_AUTO_LENGTH, Take, bound, &take);
+  napi_create_function(env, "release", NAPI_AUTO_LENGTH, Release, bound, &release);
+  napi_set_named_property(env, object, "take", take);
+  napi_set_named_property(env, object, "release", release);
+  return object;
 }
 
 // lockWait(lock, timeoutMs, again) → taken?
@@ -113,14 +144,7 @@ napi_value TakeShared(napi_env env, napi_callback_info info) {
   return call.Outcome(call.locks().Lock(call.lock, call.self(), Share::kYes, call.Timeout(1), call.home->caller));
 }
 
-// lockRelease(lock), lockUnshare(lock): what this thread took.
-napi_value Release(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  if (!call.Lock()) return nullptr;
-  const Status status = call.locks().Unlock(call.lock, call.self().word, call.home->caller);
-  return status == Status::kOk ? nullptr : call.Fail(status);
-}
-
+// lockUnshare(lock): what this thread took.
 napi_value ReleaseShared(napi_env env, napi_callback_info info) {
   Call call(env, info);
   if (!call.Lock()) return nullptr;
@@ -275,11 +299,10 @@ void InitUserLocks(napi_env env, napi_value exports, Environment* environment) {
     napi_set_named_property(env, exports, name, function);
   };
   add("lockCount", Count);
-  add("lockTake", Take);
+  add("bindLock", Bind);
   add("lockWait", Wait);
   add("lockTry", Try);
   add("lockShare", TakeShared);
-  add("lockRelease", Release);
   add("lockUnshare", ReleaseShared);
   add("lockHeld", Held);
   add("lockInherited", Inherited);
