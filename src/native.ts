@@ -102,14 +102,6 @@ export interface WorkerFigures {
   beatAge: number
 }
 
-/** The hot calls of one user lock, bound to it and to the calling thread. */
-export interface BoundLock {
-  /** Blocks, for ever. Throws LOCK_HELD, DEADLOCK. */
-  take(): void
-  /** What this thread took. Throws LOCK_NOT_OWNER. */
-  release(): void
-}
-
 /** A user lock: its counters, its holder (or 0) and how many wait. */
 export interface LockFigures {
   name: string
@@ -211,8 +203,14 @@ export interface Native {
 
   /** How many user locks have numbers. */
   lockCount(): number
-  bindLock(lock: number): BoundLock
-  /** As `take`; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. */
+  /** For this thread, which blocks, for ever. Throws LOCK_HELD, DEADLOCK. */
+  lockTake(lock: number): void
+  /** What this thread took. Throws LOCK_NOT_OWNER. */
+  lockRelease(lock: number): void
+  /** The same for lock 0. */
+  lockTakeZero(): void
+  lockReleaseZero(): void
+  /** As `lockTake`; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. */
   lockWait(lock: number, timeoutMs: number, again: boolean): boolean
   lockShare(lock: number, timeoutMs: number): boolean
   /** Without waiting; false also when this thread has it. */

@@ -46,12 +46,6 @@ struct CircleLink {
 };
 using Circle = std::vector<CircleLink>;
 
-// What was released because its owner is dead.
-struct Burial {
-  uint32_t lock;
-  uint64_t since_us;  // 0 = not known
-};
-
 class UserLocks final : public Repairable {
  public:
   static constexpr uint32_t kLookAgainMs = 200;
@@ -123,7 +117,7 @@ class UserLocks final : public Repairable {
 
   // Releases all that the process in `slot`, which is dead, held and waited
   // for. False: something is busy; call again. Idempotent.
-  bool Bury(uint32_t slot, const Caller& caller, std::vector<Burial>* burials = nullptr);
+  bool Bury(uint32_t slot, const Caller& caller);
   // The same for one thread of this process, which ends.
   bool LeaveThread(const Caller& caller);
 
@@ -202,7 +196,8 @@ class UserLocks final : public Repairable {
   void LetSharersGo(UserLock& row);
   bool DropRecord(RecordIndex index, const Caller& caller);
   template <class Mine>
-  bool ReleaseAll(Mine mine, const Caller& caller, std::vector<Burial>* burials);
+  bool ReleaseAll(Mine mine, const Caller& caller);
+  void NoteDeath(UserLock& row, uint64_t owner, uint64_t since_us);
 
   bool Gone(uint64_t owner) const;
   bool BuryHolders(uint32_t lock, const Caller& caller);

@@ -110,7 +110,11 @@ struct UserLock {
   std::atomic<uint64_t> waited_us;
   std::atomic<uint64_t> longest_hold_us;
   std::atomic<uint64_t> recoveries;
-  uint64_t spare[4];
+  // Of the last recovery, for the log, whoever found the dead: its pid and
+  // worker id, and since when it had the lock.
+  std::atomic<uint64_t> dead_since_us;
+  std::atomic<uint32_t> dead_pid, dead_worker;
+  uint64_t spare[2];
 
   char name[128];
 };

@@ -186,7 +186,7 @@ bool UserLocks::DropRecord(RecordIndex index, const Caller& caller) {
     case WaitRecord::kDone: Unqueue(row, index); break;
     case WaitRecord::kHolding:
       UnqueueSharer(row, index);
-      row.recoveries.fetch_add(1);
+      NoteDeath(row, owner, 0);
       LetSharersGo(row);
       break;
     default: break;
@@ -198,12 +198,11 @@ bool UserLocks::DropRecord(RecordIndex index, const Caller& caller) {
 // `mine` tells by owner and thread what is to go. First the records, so that
 // nothing is given to whoever they belong to; then the words.
 template <class Mine>
-bool UserLocks::ReleaseAll(Mine mine, const Caller& caller, std::vector<Burial>* burials) {
+bool UserLocks::ReleaseAll(Mine mine, const Caller& caller) {
   bool settled = true;
   for (uint32_t i = 0; i < records_used(); i++) {
     const uint64_t owner = records_[i].owner.load(std::memory_order_acquire);
     if (owner == 0 || !mine(owner, records_[i].thread.load(std::memory_order_relaxed))) continue;
-    if (burials && records_[i].state.load() == WaitRecord::kHolding) burials->push_back({records_[i].lock.load(), 0});
     settled = DropRecord(i + 1, caller) && settled;
   }
   for (uint32_t lock = 0; lock < used(); lock++) {
@@ -222,20 +221,27 @@ bool UserLocks::ReleaseAll(Mine mine, const Caller& caller, std::vector<Burial>*
     }
     word = row.word.load();
     if (is_mine(word)) {
-      const uint64_t since_us = is_noted ? row.since_us.load() : 0;
+      NoteDeath(row, word, is_noted ? row.since_us.load() : 0);
       row.note_token.store(0);
       while (is_mine(word) && !row.word.compare_exchange_weak(word, (word & kWaiters) | kAbandoned)) {
       }
-      row.recoveries.fetch_add(1);
-      if (burials) burials->push_back({lock, since_us});
     }
     Serve(row);
   }
   return settled;
 }
 
-bool UserLocks::Bury(uint32_t slot, const Caller& caller, std::vector<Burial>* burials) {
-  return ReleaseAll([slot](uint64_t owner, uint32_t) { return SlotOf(owner) == slot; }, caller, burials);
+void UserLocks::NoteDeath(UserLock& row, uint64_t owner, uint64_t since_us) {
+  if (const uint32_t slot = SlotOf(owner); slot < geometry_.processes) {
+    row.dead_pid.store(processes_->process(slot).pid);
+    row.dead_worker.store(processes_->process(slot).worker);
+  }
+  row.dead_since_us.store(since_us);
+  row.recoveries.fetch_add(1);
+}
+
+bool UserLocks::Bury(uint32_t slot, const Caller& caller) {
+  return ReleaseAll([slot](uint64_t owner, uint32_t) { return SlotOf(owner) == slot; }, caller);
 }
 
 bool UserLocks::LeaveThread(const Caller& caller) {
@@ -243,7 +249,7 @@ bool UserLocks::LeaveThread(const Caller& caller) {
     return ProcessOf(owner) == ProcessOf(own_process_) &&
            (thread == caller.thread || TokenOf(owner) == caller.thread + 1);
   };
-  return ReleaseAll(mine, caller, nullptr);
+  return ReleaseAll(mine, caller);
 }
 
 bool UserLocks::BuryHolders(uint32_t lock, const Caller& caller) {

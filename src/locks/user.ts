@@ -12,7 +12,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { UwsgiError } from '../errors.ts'
 import { join } from '../instance.ts'
-import { type BoundLock, native } from '../native.ts'
+import { native } from '../native.ts'
 
 export interface LockOptions {
   /** Milliseconds to wait at most; 0 does not wait. Without it, for ever. */
@@ -34,7 +34,6 @@ export interface NamedLockOptions {
 /** Which native lock, and how it is used here. */
 interface Door {
   index: number
-  bound: BoundLock
   name: string
   isShared: boolean
   isRecursive: boolean
@@ -104,9 +103,9 @@ export class UserLock {
    * @throws UwsgiError LOCK_HELD (this thread has it), DEADLOCK, LOCK_WAITERS.
    */
   lock(options?: LockOptions): boolean {
-    const { index, bound, isShared, isRecursive } = this.#door
+    const { index, isShared, isRecursive } = this.#door
     if (options === undefined && !isShared && !isRecursive) {
-      bound.take()
+      native.lockTake(index)
       return true
     }
     const timeout = timeoutOf(options)
@@ -131,7 +130,7 @@ export class UserLock {
    */
   unlock(): void {
     if (this.#door.isShared) native.lockUnshare(this.#door.index)
-    else this.#door.bound.release()
+    else native.lockRelease(this.#door.index)
   }
 
   /** Does anybody alive have it, in whatever way? */
@@ -253,14 +252,10 @@ const numbered: UserLock[] = []
 function attach(): void {
   join()
   for (let n = numbered.length; n < native.lockCount(); n++)
-    numbered.push(new UserLock({ ...doorTo(n, `user ${n}`), isShared: false, isRecursive: false }))
+    numbered.push(new UserLock({ index: n, name: `user ${n}`, isShared: false, isRecursive: false }))
 }
 
-function doorTo(index: number, name: string): Omit<Door, 'isShared' | 'isRecursive'> {
-  return { index, bound: native.bindLock(index), name }
-}
-
-/** User lock n; `numbered[n]` for whoever is in a hurry and has a whole number. */
+/** User lock n. */
 function numberedLock(n: number): UserLock {
   if (!Number.isInteger(n)) throw new TypeError(`a lock is a whole number, not ${String(n)}`)
   if (numbered.length === 0) attach()
@@ -280,7 +275,7 @@ function doorOf(name: string, kind: keyof typeof kinds): Omit<Door, 'isShared' |
     attach()
     if (name === '' || name.includes('\0') || Buffer.byteLength(name) > 127)
       throw new UwsgiError('LOCK_NAME', `'${name}'`)
-    door = doorTo(native.lockNamed(name, kinds[kind]), `user ${name}`)
+    door = { index: native.lockNamed(name, kinds[kind]), name: `user ${name}` }
     named.set(key, door)
   }
   return door
@@ -294,7 +289,9 @@ export const userLocks = {
    * @throws UwsgiError LOCK_NUMBER, LOCK_HELD (this thread has it), DEADLOCK, LOCK_WAITERS, NOT_ATTACHED; TypeError.
    */
   lock(n = 0, options?: LockOptions): boolean {
-    return ((n >>> 0 === n && numbered[n]) || numberedLock(n)).lock(options)
+    if (n !== 0 || options !== undefined || numbered.length === 0) return numberedLock(n).lock(options)
+    native.lockTakeZero()
+    return true
   },
 
   /** Takes user lock n if it is free; false when it is not. */
@@ -307,7 +304,8 @@ export const userLocks = {
    * @throws UwsgiError LOCK_NOT_OWNER: somebody else has it, or nobody. (uWSGI says nothing, and breaks the lock.)
    */
   unlock(n = 0): void {
-    ;((n >>> 0 === n && numbered[n]) || numberedLock(n)).unlock()
+    if (n === 0 && numbered.length > 0) native.lockReleaseZero()
+    else numberedLock(n).unlock()
   },
 
   /** Does anybody alive hold user lock n? */

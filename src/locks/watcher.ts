@@ -24,7 +24,7 @@ function sentence(news: Exclude<LockNews, 'circle'>, lock: string, who: string, 
   const seconds = `${(ms / 1000).toFixed(1)} s`
   switch (news) {
     case 'died':
-      return `[deadlock-detector] ${who} was holding lock ${lock} and is dead; released after ${seconds}, ${waiters} waiting`
+      return `[deadlock-detector] ${who} was holding lock ${lock} and ended; released after ${seconds}, ${waiters} waiting`
     case 'held':
       return `[deadlock-detector] ${who} holds lock ${lock} for ${seconds}; it is alive, ${waiters} waiting`
     case 'stopped':

@@ -146,7 +146,7 @@ for (const way of ['killed', 'exits'])
     assert.ok(at - ended < 250 + 750, `${at - ended} ms`)
     assert.deepEqual(rest, [true, null, true, false])
     await workers.master.line(
-      new RegExp(`\\[deadlock-detector\\] pid ${a} \\(worker \\d\\) was holding lock user 0 and is dead`),
+      new RegExp(`\\[deadlock-detector\\] pid ${a} \\(worker \\d\\) was holding lock user 0 and ended`),
     )
   })
 

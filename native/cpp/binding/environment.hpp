@@ -27,13 +27,6 @@ struct BoundCache {
   bool bytes_last = false;    // the last value was an array, no string
 };
 
-// A user lock as one thread takes and releases it.
-struct BoundLock {
-  Environment* home;
-  uint32_t lock;
-  LockOwner self;
-};
-
 // Private memory for bytes on their way; grows, and is never cleared.
 struct Room {
   uint8_t* bytes = nullptr;
@@ -57,7 +50,6 @@ struct Environment {
   Caller caller{};
   bool entered = false;  // has a thread slot
   std::vector<std::unique_ptr<BoundCache>> bound;
-  std::vector<std::unique_ptr<BoundLock>> bound_locks;
 
   // User locks, and those that are waited for without blocking (lock_waiter.cpp).
   UserLocks* user_locks = nullptr;  // once entered

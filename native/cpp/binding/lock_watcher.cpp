@@ -56,6 +56,7 @@ class Watcher {
     for (uint64_t next = 0;;) {
       SleepOnLives();
       BuryTheDead();
+      TellOfTheDead();
       const uint64_t now = MonotonicMicroseconds();
       if (now < next) continue;
       next = now + kTurnUs;
@@ -96,12 +97,20 @@ class Watcher {
       if (slot == table_.own_slot() || process.claimed.load(std::memory_order_acquire) == 0 || buried_[slot] == life ||
           (__atomic_load_n(LifeWord(process), __ATOMIC_RELAXED) & FUTEX_TID_MASK) != 0 || table_.Alive(slot))
         continue;
-      std::vector<Burial> burials;
-      if (locks_.Bury(slot, caller_, &burials)) buried_[slot] = life;
-      const uint64_t now = MonotonicMicroseconds();
-      for (const Burial& burial : burials)
-        Tell({"died", locks_.NameOf(burial.lock), process.pid, process.worker, WaitersOf(burial.lock),
-              burial.since_us == 0 || burial.since_us > now ? 0 : (now - burial.since_us) / 1000});
+      if (locks_.Bury(slot, caller_)) buried_[slot] = life;
+    }
+  }
+
+  // Those who wait, and the reclaimer, bury as well; whoever it was, it is told here.
+  void TellOfTheDead() {
+    const uint64_t now = MonotonicMicroseconds();
+    for (uint32_t lock = 0; lock < locks_.used(); lock++) {
+      const UserLock& row = locks_.row(lock);
+      const uint64_t recoveries = row.recoveries.load(), since = row.dead_since_us.load();
+      if (recoveries == recoveries_[lock]) continue;
+      recoveries_[lock] = recoveries;
+      Tell({"died", locks_.NameOf(lock), row.dead_pid.load(), row.dead_worker.load(), WaitersOf(lock),
+            since == 0 || since > now ? 0 : (now - since) / 1000});
     }
   }
 
@@ -191,6 +200,7 @@ class Watcher {
   UserLocks& locks_ = instance_.user_locks();
   const Caller caller_ = instance_.Nobody(kPatienceMs);
   std::vector<uint64_t> buried_ = std::vector<uint64_t>(table_.geometry().processes);
+  std::vector<uint64_t> recoveries_ = std::vector<uint64_t>(locks_.geometry().most);
   std::map<uint32_t, Told> told_;  // by lock
   std::map<uint64_t, Circle> suspected_;
 };

@@ -26,7 +26,7 @@ struct Call {
 
   Call(napi_env env, napi_callback_info info, size_t most = 1) : env(env) {
     void* data;
-    napi_get_cb_info(env, info, &most, arguments, nullptr, &data);
+    napi_get_cb_info(env, info, &most, most == 0 ? nullptr : arguments, nullptr, &data);
     home = static_cast<Environment*>(data);
   }
 
@@ -83,43 +83,44 @@ struct Call {
   }
 };
 
-// What is called most takes no argument and gives no result: those cost as much as the lock.
-BoundLock& BoundOf(napi_env env, napi_callback_info info) {
-  void* data;
-  size_t none = 0;
-  napi_get_cb_info(env, info, &none, nullptr, nullptr, &data);
-  return *static_cast<BoundLock*>(data);
+// What is called most gives no result, and lock 0, which uWSGI's calls mean by themselves, has
+// functions without an argument: either costs a third of what the lock costs.
+napi_value TakeOne(Environment& home, uint32_t lock) {
+  UserLocks& locks = *home.user_locks;
+  const LockOwner self = locks.ThreadOwner(home.caller);
+  Status status = locks.TryLock(lock, self);
+  if (__builtin_expect(status == Status::kOk, 1)) return nullptr;
+  do status = locks.Lock(lock, self, Share::kNo, UINT64_MAX, home.caller);
+  while (status == Status::kBusy);
+  return status == Status::kOk ? nullptr : Fail(home, lock, status);
 }
 
+napi_value ReleaseOne(Environment& home, uint32_t lock) {
+  UserLocks& locks = *home.user_locks;
+  const Status status = locks.Unlock(lock, locks.ThreadOwner(home.caller).word, home.caller);
+  return status == Status::kOk ? nullptr : Fail(home, lock, status);
+}
+
+// lockTake(lock), lockRelease(lock)
 napi_value Take(napi_env env, napi_callback_info info) {
-  const BoundLock& bound = BoundOf(env, info);
-  Environment& home = *bound.home;
-  Status status = home.user_locks->TryLock(bound.lock, bound.self);
-  if (__builtin_expect(status == Status::kOk, 1)) return nullptr;
-  do status = home.user_locks->Lock(bound.lock, bound.self, Share::kNo, UINT64_MAX, home.caller);
-  while (status == Status::kBusy);
-  return status == Status::kOk ? nullptr : Fail(home, bound.lock, status);
+  Call call(env, info);
+  return call.Lock() ? TakeOne(*call.home, call.lock) : nullptr;
 }
 
 napi_value Release(napi_env env, napi_callback_info info) {
-  const BoundLock& bound = BoundOf(env, info);
-  const Status status = bound.home->user_locks->Unlock(bound.lock, bound.self.word, bound.home->caller);
-  return status == Status::kOk ? nullptr : Fail(*bound.home, bound.lock, status);
+  Call call(env, info);
+  return call.Lock() ? ReleaseOne(*call.home, call.lock) : nullptr;
 }
 
-// bindLock(lock) → { take(), release() } for this thread.
-napi_value Bind(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  if (!call.Lock()) return nullptr;
-  call.home->bound_locks.push_back(std::make_unique<BoundLock>(BoundLock{call.home, call.lock, call.self()}));
-  napi_value object, take, release;
-  void* bound = call.home->bound_locks.back().get();
-  napi_create_object(env, &object);
-  napi_create_function(env, "take", NAPI_AUTO_LENGTH, Take, bound, &take);
-  napi_create_function(env, "release", NAPI_AUTO_LENGTH, Release, bound, &release);
-  napi_set_named_property(env, object, "take", take);
-  napi_set_named_property(env, object, "release", release);
-  return object;
+// lockTakeZero(), lockReleaseZero()
+napi_value TakeZero(napi_env env, napi_callback_info info) {
+  Call call(env, info, 0);
+  return call.Enter() ? TakeOne(*call.home, 0) : nullptr;
+}
+
+napi_value ReleaseZero(napi_env env, napi_callback_info info) {
+  Call call(env, info, 0);
+  return call.Enter() ? ReleaseOne(*call.home, 0) : nullptr;
 }
 
 // lockWait(lock, timeoutMs, again) → taken?
@@ -299,7 +300,10 @@ void InitUserLocks(napi_env env, napi_value exports, Environment* environment) {
     napi_set_named_property(env, exports, name, function);
   };
   add("lockCount", Count);
-  add("bindLock", Bind);
+  add("lockTake", Take);
+  add("lockRelease", Release);
+  add("lockTakeZero", TakeZero);
+  add("lockReleaseZero", ReleaseZero);
   add("lockWait", Wait);
   add("lockTry", Try);
   add("lockShare", TakeShared);
