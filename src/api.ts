@@ -4,6 +4,7 @@
 
 import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cache/cache.ts'
 import { UwsgiError } from './errors.ts'
+import { group } from './group.ts'
 import { join } from './instance.ts'
 import {
   type AsyncLockOptions,
@@ -35,9 +36,7 @@ function bind(name: string): Cache {
   return cache
 }
 
-export const uwsgi = {
-  ...userLocks,
-
+const caches = {
   /**
    * The bound handle of a cache: the fast way, and the one with `ttl`, `refusal` and more.
    * @param name of the cache; '' or nothing is the first one.
@@ -103,6 +102,12 @@ export const uwsgi = {
     return named(cache).num(key)
   },
 }
+
+/** By descriptors: a spread would read the getters, which need a master. */
+export const uwsgi: typeof caches & typeof userLocks & typeof group = Object.defineProperties(
+  { ...caches, ...userLocks } as typeof caches & typeof userLocks & typeof group,
+  Object.getOwnPropertyDescriptors(group),
+)
 
 type CacheCounting = {
   (key: Bytes, n?: number, expires?: number, cache?: string): number | null

@@ -7,20 +7,26 @@
 // starts, a second copy of this package inside a worker.
 //
 //   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
+//   UWSHM_OPT=<the options as they were written, as JSON>
 //
 // A reused pid or descriptor is noticed: every segment carries the instance id.
 
+import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
 import { watchLocks } from './locks/watcher.ts'
+import { log } from './log.ts'
 import { native } from './native.ts'
-import { completeOptions, type GivenOptions, type Options } from './options.ts'
+import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
+const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): void {
-  const { maxProcesses, processes, threads, lockEngine, cache2, locks, locksMax } = options
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, locks, locksMax, written } = options
+  const left = native.reapLocks()
+  if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   native.create(
     maxProcesses,
     processes,
@@ -28,6 +34,8 @@ export function createInstance(options: Options): void {
     lockEngine,
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),
+    ftok === undefined ? 0 : keyOf(ftok),
+    persistentIpcsem,
     locks + 1,
     locksMax,
   )
@@ -36,6 +44,13 @@ export function createInstance(options: Options): void {
   native.sweep()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  process.env[OPTIONS] = JSON.stringify(written)
+}
+
+/** What the operator wrote when the instance was started. */
+export function writtenOptions(): WrittenOptions {
+  join()
+  return JSON.parse(process.env[OPTIONS] ?? '{}') as WrittenOptions
 }
 
 /**
@@ -73,6 +88,13 @@ export function join(): void {
     // Another thread of this process was faster.
     if (!(error instanceof UwsgiError && error.code === 'ALREADY_ATTACHED')) throw error
   }
+}
+
+/** As ftok(3) makes it for project 1, which is what uWSGI begins with. */
+function keyOf(file: string): number {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined) throw new UwsgiError('FTOK', file, 'ENOENT')
+  return (1 << 24) | ((found.dev & 0xff) << 16) | (found.ino & 0xffff)
 }
 
 /** Bytes that the caches' items may take: what the container or the machine has. */

@@ -127,7 +127,10 @@ export interface Native {
   /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
   errors(type: typeof UwsgiError): void
 
-  /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). */
+  /**
+   * Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need).
+   * For locks that are the kernel's: `locksKey` as ftok(3) makes it, 0 for one of their own; `keepLocks`: nobody removes them at the end.
+   */
   create(
     maxProcesses: number,
     workers: number,
@@ -135,6 +138,8 @@ export interface Native {
     lockEngine: string,
     caches: CacheGeometry[],
     memory: number,
+    locksKey: number,
+    keepLocks: boolean,
     numberedLocks: number,
     mostLocks: number,
   ): void
@@ -144,7 +149,10 @@ export interface Native {
   attached(): boolean
   /** Instance id (hex) and the descriptors of root, locks, accounting, user locks, and caches. */
   instance(): { id: string; fds: number[] }
-  lockEngines(): string[]
+  /** The engine of the locks, in the words of uWSGI's log. */
+  lockEngineTitle(): string
+  /** Removes the kernel's objects that instances have left of which nobody lives; how many. */
+  reapLocks(): number
 
   /** The slab that `BoundCache.read` writes to, from `offset`. Keep the buffer alive until the next call. */
   slab(memory: ArrayBuffer, offset: number): void
@@ -164,6 +172,11 @@ export interface Native {
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]
+  workerCount(): number
+  /** Requests of worker `id` since the instance began. */
+  requestsServed(id: number): number
+  /** With those in flight. */
+  requestsBegun(id: number): number
   /** Master: worker `id` was started as `pid`, at `epochSeconds`. */
   workerSpawned(id: number, pid: number, epochSeconds: number): void
   /** Master: worker `id` is gone. */
@@ -171,15 +184,15 @@ export interface Native {
   /** Worker: the application was loaded in so many seconds, and serves. */
   workerAccepting(startupSeconds: number): void
   /**
-   * A request begins on `core`, or on none (-1: all are taken). Its start: boot-time microseconds.
-   * `head`, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
-   * local address and port, then names and values of headers in turn; cut at about 4 KB.
+   * A request begins on `core`, or on none (-1: all are taken); then it returns its start, boot-time microseconds.
+   * Its head, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
+   * local address and port, then names and values of headers in turn; cut at about 4 KB. `rest` is the third line and all after it.
    */
-  requestStarted(core: number, head: string): number
-  /** A longer head for the request on `core`. */
+  requestStarted(core: number, method: string, url: string, rest: string): number | undefined
+  /** The whole head, later: what it costs is not spent on requests that do not last. */
   requestHead(core: number, head: string): void
-  /** It is over, and counted. `core` and `startedAt` as of its start; `tx` in bytes. */
-  requestEnded(core: number, startedAt: number, tx: number, fault: Fault): void
+  /** It is over, and counted. `startedAt` as it was returned; `tx` in bytes. */
+  requestEnded(core: number, startedAt: number | undefined, tx: number, fault: Fault): void
   /** Bytes that were written outside any request. */
   sent(bytes: number): void
   exceptionRaised(): void
@@ -245,7 +258,7 @@ export interface Native {
   connectUnix(path: string): number
   /** Connections that wait at a listening socket, the most that may, and those that were dropped; zeros where the kernel does not tell. */
   socketQueue(fd: number): [waiting: number, longest: number, dropped: number]
-  /** The event loop looks at these listening descriptors, or does not: what arrives waits in the kernel. */
+  /** The event loop looks at these listening descriptors, or does not (nor at one that began to listen in this turn): what arrives waits in the kernel. */
   setAccepting(fds: number[], on: boolean): void
   /** The address a listening descriptor is bound to: [host, port] or the path. */
   boundAddress(fd: number): [host: string, port: number] | string

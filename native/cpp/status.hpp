@@ -22,6 +22,8 @@ enum class Status : uint8_t {
   kHeld,      // the caller itself has it
   kNotOwner,  // the caller has not
   kDeadlock,  // waiting would never end
+  // A lock is not there any more: somebody has removed the kernel's object.
+  kLockBroken,
   // Words that no sequence of our own stores can have left behind.
   kCorrupt,
   // Segments and slots.
@@ -32,6 +34,8 @@ enum class Status : uint8_t {
   kTooLarge,
   kNoProcessSlot,
   kNoThreadSlot,
+  // Kernel objects of that key serve somebody else.
+  kInUse,
 };
 
 }  // namespace uwshm

@@ -364,7 +364,7 @@ bool UserLocks::Gone(uint64_t owner) const {
   const uint32_t slot = SlotOf(owner);
   if (slot >= geometry_.processes) return true;  // nobody can be there
   ProcessSlot& process = processes_->process(slot);
-  if ((process.generation & 0xffff) != GenerationOf(owner)) return true;
+  if ((process.generation.load(std::memory_order_acquire) & 0xffff) != GenerationOf(owner)) return true;
   return slot != processes_->own_slot() && !processes_->Alive(slot);
 }
 

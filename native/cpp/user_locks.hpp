@@ -227,7 +227,7 @@ class UserLocks final : public Repairable {
   // Once this process has its slot.
   void Enter() {
     const uint32_t slot = processes_->own_slot();
-    own_process_ = lock_word::Make(slot, processes_->process(slot).generation, 0);
+    own_process_ = lock_word::Make(slot, processes_->process(slot).generation.load(), 0);
   }
 };
 

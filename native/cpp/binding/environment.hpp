@@ -84,6 +84,7 @@ uint64_t MonotonicMicroseconds();
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);
 void InitListen(napi_env env, napi_value exports);
+void InitAccepting(napi_env env, napi_value exports);
 void InitSocketQueue(napi_env env, napi_value exports);
 void InitAccounting(napi_env env, napi_value exports);
 void InitUserLocks(napi_env env, napi_value exports, Environment* environment);
