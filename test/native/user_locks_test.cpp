@@ -10,11 +10,12 @@ namespace {
 constexpr uint64_t kForEver = UINT64_MAX;
 constexpr uint64_t kLong = 10000000;  // µs
 
-class UserLocksTest : public ::testing::Test {
+// Under every engine: their queues are guarded by its locks.
+class UserLocksTest : public ::testing::TestWithParam<const LockEngine*> {
  protected:
   void SetUp() override {
     Trouble trouble;
-    Need(instance_.Create(kInstance, {16, 8, 4, 0, LockTable::Engines()[0], {}, {3, 8}}, Me(), &trouble) == Status::kOk,
+    Need(instance_.Create(kInstance, {16, 8, 4, 0, GetParam(), {}, {3, 8}}, Me(), &trouble) == Status::kOk,
          "no instance could be made");
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
     me_ = locks().ThreadOwner(caller_);
@@ -84,7 +85,7 @@ class UserLocksTest : public ::testing::Test {
   std::unique_ptr<SharedWord> held_ = std::make_unique<SharedWord>(), let_go_ = std::make_unique<SharedWord>();
 };
 
-TEST_F(UserLocksTest, ALockIsTakenOnceAndLetGoByItsOwnerOnly) {
+TEST_P(UserLocksTest, ALockIsTakenOnceAndLetGoByItsOwnerOnly) {
   EXPECT_FALSE(locks().IsLocked(0, caller_));
   EXPECT_EQ(locks().TryLock(0, me_), Status::kOk);
   EXPECT_TRUE(locks().IsLocked(0, caller_));
@@ -103,7 +104,7 @@ TEST_F(UserLocksTest, ALockIsTakenOnceAndLetGoByItsOwnerOnly) {
   EXPECT_FALSE(locks().IsLocked(0, caller_));
 }
 
-TEST_F(UserLocksTest, TakenAgainItIsFreeAfterAsManyUnlocks) {
+TEST_P(UserLocksTest, TakenAgainItIsFreeAfterAsManyUnlocks) {
   for (int i = 0; i < 3; i++) EXPECT_EQ(locks().TryLock(0, me_, true), Status::kOk);
   for (int i = 0; i < 3; i++) {
     EXPECT_TRUE(locks().IsLocked(0, caller_));
@@ -112,7 +113,7 @@ TEST_F(UserLocksTest, TakenAgainItIsFreeAfterAsManyUnlocks) {
   EXPECT_FALSE(locks().IsLocked(0, caller_));
 }
 
-TEST_F(UserLocksTest, AThreadDoesNotWaitForWhatItHoldsOtherwise) {
+TEST_P(UserLocksTest, AThreadDoesNotWaitForWhatItHoldsOtherwise) {
   const LockOwner hold = locks().NewOwner(caller_, 0);
   EXPECT_EQ(locks().TryLock(0, hold), Status::kOk);
   EXPECT_EQ(Lock(0, kForEver), Status::kHeld) << "nobody could let go while it blocks";
@@ -125,7 +126,7 @@ TEST_F(UserLocksTest, AThreadDoesNotWaitForWhatItHoldsOtherwise) {
   EXPECT_TRUE(locks().Inherited(0, 0)) << "and the next is told";
 }
 
-TEST_F(UserLocksTest, WhoWaitsGetsItWhenItIsFree) {
+TEST_P(UserLocksTest, WhoWaitsGetsItWhenItIsFree) {
   for (uint32_t kind : {0u, uint32_t{UserLock::kFair}, uint32_t{UserLock::kReadWrite}}) {
     const uint32_t lock = Named(("kind " + std::to_string(kind)).c_str(), kind);
     **let_go_ = 0;
@@ -142,7 +143,7 @@ TEST_F(UserLocksTest, WhoWaitsGetsItWhenItIsFree) {
   }
 }
 
-TEST_F(UserLocksTest, TheTimeRunsOutAndNothingStays) {
+TEST_P(UserLocksTest, TheTimeRunsOutAndNothingStays) {
   auto holder = Holder(0);
   for (uint64_t timeout_us : {uint64_t{0}, uint64_t{20000}, uint64_t{450000}}) {
     const uint64_t since = MonotonicUs();
@@ -154,7 +155,7 @@ TEST_F(UserLocksTest, TheTimeRunsOutAndNothingStays) {
   EXPECT_EQ(locks().Check(), "");
 }
 
-TEST_F(UserLocksTest, AFrozenOwnerKeepsIt) {
+TEST_P(UserLocksTest, AFrozenOwnerKeepsIt) {
   auto holder = Holder(0);
   holder->Freeze();
   EXPECT_EQ(Lock(0, 600000), Status::kBusy);
@@ -167,7 +168,7 @@ TEST_F(UserLocksTest, AFrozenOwnerKeepsIt) {
   EXPECT_FALSE(locks().Inherited(0, me_.word));
 }
 
-TEST_F(UserLocksTest, ADeadOwnersLockIsFoundWithin250msByWhoeverWaitsAndItIsTold) {
+TEST_P(UserLocksTest, ADeadOwnersLockIsFoundWithin250msByWhoeverWaitsAndItIsTold) {
   for (uint32_t kind : {0u, uint32_t{UserLock::kFair}, uint32_t{UserLock::kReadWrite}}) {
     const uint32_t lock = Named(("kind " + std::to_string(kind)).c_str(), kind);
     auto holder = Holder(lock);
@@ -188,7 +189,7 @@ TEST_F(UserLocksTest, ADeadOwnersLockIsFoundWithin250msByWhoeverWaitsAndItIsTold
   }
 }
 
-TEST_F(UserLocksTest, IsLockedTellsTheTruthAboutADeadOwner) {
+TEST_P(UserLocksTest, IsLockedTellsTheTruthAboutADeadOwner) {
   Holder(0)->Kill();
   Holder(Named("both", UserLock::kReadWrite), Share::kYes)->Kill();
   EXPECT_FALSE(locks().IsLocked(0, caller_));
@@ -197,7 +198,7 @@ TEST_F(UserLocksTest, IsLockedTellsTheTruthAboutADeadOwner) {
   EXPECT_TRUE(locks().Inherited(0, me_.word));
 }
 
-TEST_F(UserLocksTest, AReclaimedSlotLeavesNoLockBehind) {
+TEST_P(UserLocksTest, AReclaimedSlotLeavesNoLockBehind) {
   Holder(0)->Kill();
   Holder(1)->Kill();
   EXPECT_EQ(instance_.Reclaim(), 2u);
@@ -205,7 +206,7 @@ TEST_F(UserLocksTest, AReclaimedSlotLeavesNoLockBehind) {
   EXPECT_EQ(locks().TryLock(1, me_), Status::kOk);
 }
 
-TEST_F(UserLocksTest, FairIsFirstComeFirstServed) {
+TEST_P(UserLocksTest, FairIsFirstComeFirstServed) {
   const uint32_t lock = Named("fair", UserLock::kFair);
   EXPECT_EQ(locks().TryLock(lock, me_), Status::kOk);
   SharedWord turn;
@@ -230,7 +231,7 @@ TEST_F(UserLocksTest, FairIsFirstComeFirstServed) {
   EXPECT_EQ((*turn).load(), 5u);
 }
 
-TEST_F(UserLocksTest, ReadersShareAndNobodyOvertakesAWriter) {
+TEST_P(UserLocksTest, ReadersShareAndNobodyOvertakesAWriter) {
   const uint32_t lock = Named("both", UserLock::kReadWrite);
   auto reader = Holder(lock, Share::kYes);
   EXPECT_EQ(locks().TryShare(lock, me_, caller_), Status::kOk);
@@ -258,7 +259,7 @@ TEST_F(UserLocksTest, ReadersShareAndNobodyOvertakesAWriter) {
   EXPECT_FALSE(locks().IsLocked(lock, caller_));
 }
 
-TEST_F(UserLocksTest, EveryDeadReaderIsFoundNotTheLastOnly) {
+TEST_P(UserLocksTest, EveryDeadReaderIsFoundNotTheLastOnly) {
   const uint32_t lock = Named("both", UserLock::kReadWrite);
   auto first = Holder(lock, Share::kYes), second = Holder(lock, Share::kYes), third = Holder(lock, Share::kYes);
   first->Kill();
@@ -269,7 +270,7 @@ TEST_F(UserLocksTest, EveryDeadReaderIsFoundNotTheLastOnly) {
   EXPECT_FALSE(locks().Inherited(lock, me_.word)) << "readers leave nothing half done";
 }
 
-TEST_F(UserLocksTest, NamesAreTheSameForAll) {
+TEST_P(UserLocksTest, NamesAreTheSameForAll) {
   const uint32_t lock = Named("billing", 0);
   EXPECT_EQ(Named("billing", 0), lock);
   EXPECT_NE(Named("billing 2", 0), lock);
@@ -289,7 +290,7 @@ TEST_F(UserLocksTest, NamesAreTheSameForAll) {
   EXPECT_EQ(locks().Named("one more", 0, caller_, &other), Status::kFull);
 }
 
-TEST_F(UserLocksTest, WhoWaitsForEachOtherIsFoundAndTheYoungestGivesWay) {
+TEST_P(UserLocksTest, WhoWaitsForEachOtherIsFoundAndTheYoungestGivesWay) {
   EXPECT_EQ(locks().TryLock(0, me_), Status::kOk);
   auto other = Do([](const Other& other) {
     other.Lock(1);
@@ -314,7 +315,7 @@ TEST_F(UserLocksTest, WhoWaitsForEachOtherIsFoundAndTheYoungestGivesWay) {
   EXPECT_EQ(other->ExitCode(), 0);
 }
 
-TEST_F(UserLocksTest, WhatIsHeldBesidesIsNoPartOfACircle) {
+TEST_P(UserLocksTest, WhatIsHeldBesidesIsNoPartOfACircle) {
   // One process: a hold of lock 0, and a wait for lock 1 that was not begun within it.
   const LockOwner zero = locks().NewOwner(caller_, 0);
   EXPECT_EQ(locks().TryLock(0, zero), Status::kOk);
@@ -339,7 +340,7 @@ TEST_F(UserLocksTest, WhatIsHeldBesidesIsNoPartOfACircle) {
   EXPECT_EQ(other->ExitCode(), 0);
 }
 
-TEST_F(UserLocksTest, MoreWaitersThanThereIsRoomForAreRefused) {
+TEST_P(UserLocksTest, MoreWaitersThanThereIsRoomForAreRefused) {
   auto holder = Holder(0);
   std::vector<RecordIndex> records;
   RecordIndex record = 0;
@@ -354,9 +355,9 @@ TEST_F(UserLocksTest, MoreWaitersThanThereIsRoomForAreRefused) {
 
 // Processes that take locks of every kind and die at random moments: nobody
 // ever meets another inside, and nobody waits for the dead.
-TEST_F(UserLocksTest, KilledAtAnyMomentNobodyLeavesALockBehind) {
+TEST_P(UserLocksTest, KilledAtAnyMomentNobodyLeavesALockBehind) {
   constexpr uint32_t kChildren = 6;
-  const uint32_t kills = getenv("UWSHM_FULL") ? 20000 : 200;
+  const uint32_t kills = getenv("UWSHM_FULL") ? 20000 : 60;
   const uint32_t fair = Named("fair", UserLock::kFair), both = Named("both", UserLock::kReadWrite);
   struct Room {
     std::atomic<uint32_t> inside[3];  // pid of who is alone there
@@ -422,6 +423,14 @@ TEST_F(UserLocksTest, KilledAtAnyMomentNobodyLeavesALockBehind) {
          static_cast<double>(longest_us) / 1000);
   munmap(page, 4096);
 }
+
+INSTANTIATE_TEST_SUITE_P(Engines, UserLocksTest, ::testing::ValuesIn([] {
+                           std::vector<const LockEngine*> engines;
+                           for (const LockEngine* const* engine = LockTable::Engines(); *engine; engine++)
+                             engines.push_back(*engine);
+                           return engines;
+                         }()),
+                         [](const auto& subject) { return std::string(subject.param->name); });
 
 }  // namespace
 }  // namespace uwshm::test
