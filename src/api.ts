@@ -4,7 +4,17 @@
 
 import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cache/cache.ts'
 import { UwsgiError } from './errors.ts'
+import { group } from './group.ts'
 import { join } from './instance.ts'
+import {
+  type AsyncLockOptions,
+  type Hold,
+  type LockOptions,
+  type NamedLockOptions,
+  type RwLock,
+  type UserLock,
+  userLocks,
+} from './locks/user.ts'
 import { metricCalls } from './metrics/metrics.ts'
 import { native } from './native.ts'
 
@@ -94,10 +104,10 @@ const caches = {
   },
 }
 
-/** A getter stays a getter: nothing is looked up before somebody asks. */
-export const uwsgi: typeof caches & typeof metricCalls = Object.defineProperties(
-  caches as typeof caches & typeof metricCalls,
-  Object.getOwnPropertyDescriptors(metricCalls),
+/** By descriptors: a spread would read the getters, which need a master. */
+export const uwsgi: typeof caches & typeof userLocks & typeof metricCalls & typeof group = Object.defineProperties(
+  { ...caches, ...userLocks } as typeof caches & typeof userLocks & typeof metricCalls & typeof group,
+  { ...Object.getOwnPropertyDescriptors(metricCalls), ...Object.getOwnPropertyDescriptors(group) },
 )
 
 type CacheCounting = {
@@ -105,4 +115,15 @@ type CacheCounting = {
   (key: Bytes, n: bigint, expires?: number, cache?: string): bigint | null
 }
 
-export type { Bytes, Cache, CacheHandleOptions, Counting }
+export type {
+  AsyncLockOptions,
+  Bytes,
+  Cache,
+  CacheHandleOptions,
+  Counting,
+  Hold,
+  LockOptions,
+  NamedLockOptions,
+  RwLock,
+  UserLock,
+}

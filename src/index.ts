@@ -1,7 +1,19 @@
 // The public names, and nothing else.
 
-export { type Bytes, type Cache, type CacheHandleOptions, uwsgi } from './api.ts'
+export {
+  type AsyncLockOptions,
+  type Bytes,
+  type Cache,
+  type CacheHandleOptions,
+  type Hold,
+  type LockOptions,
+  type NamedLockOptions,
+  type RwLock,
+  type UserLock,
+  uwsgi,
+} from './api.ts'
 export { type Code, UwsgiError } from './errors.ts'
+export type { Worker } from './group.ts'
 export { create } from './instance.ts'
 export type {
   Histogram,
@@ -12,4 +24,4 @@ export type {
 } from './metrics/define.ts'
 export type { Metric } from './metrics/metric.ts'
 export type { Refusal } from './native.ts'
-export type { GivenOptions } from './options.ts'
+export type { GivenOptions, WrittenOptions } from './options.ts'

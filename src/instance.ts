@@ -7,21 +7,29 @@
 // starts, a second copy of this package inside a worker.
 //
 //   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
+//   UWSHM_OPT=<the options as they were written, as JSON>
 //
 // A reused pid or descriptor is noticed: every segment carries the instance id.
 
+import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
+import { watchLocks } from './locks/watcher.ts'
+import { log } from './log.ts'
 import { Collection } from './metrics/collection.ts'
 import { type MetricsPlan, planMetrics } from './metrics/plan.ts'
 import { native } from './native.ts'
-import { completeOptions, type GivenOptions, type Options } from './options.ts'
+import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
+const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): MetricsPlan {
-  const { maxProcesses, processes, threads, lockEngine, cache2 } = options
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, locks, locksMax, written } =
+    options
+  const left = native.reapLocks()
+  if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   const metrics = planMetrics(options)
   native.create(
     maxProcesses,
@@ -30,6 +38,10 @@ export function createInstance(options: Options): MetricsPlan {
     lockEngine,
     cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
     memoryLimit(),
+    ftok === undefined ? 0 : keyOf(ftok),
+    persistentIpcsem,
+    locks + 1,
+    locksMax,
     metrics.slots,
     metrics.cells,
   )
@@ -39,7 +51,14 @@ export function createInstance(options: Options): MetricsPlan {
   native.sweep()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  process.env[OPTIONS] = JSON.stringify(written)
   return metrics
+}
+
+/** What the operator wrote when the instance was started. */
+export function writtenOptions(): WrittenOptions {
+  join()
+  return JSON.parse(process.env[OPTIONS] ?? '{}') as WrittenOptions
 }
 
 /**
@@ -51,10 +70,9 @@ export function createInstance(options: Options): MetricsPlan {
  * @throws UwsgiError ALREADY_ATTACHED, SEGMENT_TOO_LARGE, NO_MEMORY, or an option's own error.
  */
 export function create(options: GivenOptions = {}): void {
-  const metrics = new Collection(createInstance(completeOptions(options)), {
-    sockets: [],
-    memoryOf: () => ({ rss: 0, vsz: 0 }),
-  })
+  const complete = completeOptions(options)
+  const metrics = new Collection(createInstance(complete), [])
+  watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished, what has expired makes room.
   setInterval(keepHouse, 1000).unref()
@@ -80,6 +98,13 @@ export function join(): void {
     // Another thread of this process was faster.
     if (!(error instanceof UwsgiError && error.code === 'ALREADY_ATTACHED')) throw error
   }
+}
+
+/** As ftok(3) makes it for project 1, which is what uWSGI begins with. */
+function keyOf(file: string): number {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined) throw new UwsgiError('FTOK', file, 'ENOENT')
+  return (1 << 24) | ((found.dev & 0xff) << 16) | (found.ino & 0xffff)
 }
 
 /** Bytes that the caches' items may take: what the container or the machine has. */

@@ -3,11 +3,8 @@
 namespace uwshm {
 namespace {
 
-// The reclaimer works in the master's event loop: what is busy waits for the next round.
-constexpr uint32_t kReclaimPatienceMs = 20;
-
-// Before it: root, locks, accounting, metrics.
-constexpr uint32_t kFirstCache = 4;
+// Before it: root, locks, accounting, user locks, metrics.
+constexpr uint32_t kFirstCache = 5;
 
 }  // namespace
 
@@ -16,7 +13,8 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   self_ = self;
   const uint32_t threads = spec.processes * kThreadsPerProcess;
   std::vector<CacheGeometry> geometries;
-  uint32_t locks = 1;
+  const UserLocksGeometry user_locks{spec.user_locks.numbered, spec.user_locks.most, spec.processes, 1};
+  uint32_t locks = user_locks.first_lock + user_locks.engine_locks();
   for (const CacheSpec& cache : spec.caches) {
     geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks});
     trouble->segment = "cache " + cache.name;
@@ -31,11 +29,15 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   if (status != Status::kOk) return status;
   trouble->segment = "locks";
   trouble->expected = LockTable::SizeFor(locks);
-  status = locks_.Create(id, locks, spec.engine);
+  status = locks_.Create(id, locks, spec.locks);
   if (status != Status::kOk) return status;
   trouble->segment = "accounting";
   trouble->expected = Accounting::SizeFor(spec.workers, spec.cores);
   status = accounting_.Create(id, spec.workers, spec.cores, self.pid, spec.started_on);
+  if (status != Status::kOk) return status;
+  trouble->segment = "user locks";
+  trouble->expected = user_locks.size();
+  status = user_locks_.Create(id, user_locks, &locks_, &processes_, self.now_us);
   if (status != Status::kOk) return status;
   const MetricsGeometry metrics{spec.metrics.slots, spec.metrics.cells, threads};
   trouble->segment = "metrics";
@@ -69,9 +71,13 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   trouble->expected = Accounting::kLayout;
   status = accounting_.Attach(fds[2], id, &trouble->found);
   if (status != Status::kOk) return status;
+  trouble->segment = "user locks";
+  trouble->expected = kUserLocksLayout;
+  status = user_locks_.Attach(fds[3], id, &locks_, &processes_, self.now_us, &trouble->found);
+  if (status != Status::kOk) return status;
   trouble->segment = "metrics";
   trouble->expected = Metrics::kLayout;
-  status = metrics_.Attach(fds[3], id, processes_.geometry().threads, &trouble->found);
+  status = metrics_.Attach(fds[4], id, processes_.geometry().threads, &trouble->found);
   if (status != Status::kOk) return status;
   for (uint32_t i = 0; i + kFirstCache < fds.size(); i++) {
     trouble->segment = "cache " + std::to_string(i + 1);
@@ -86,26 +92,33 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
 
 Status Instance::Enter(Trouble* trouble) {
   trouble->expected = processes_.geometry().processes;
-  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
-  if (guard.status() != Status::kOk) return guard.status();
+  processes_.SetEnded(self_.ended);
   Status status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
-  if (status != Status::kNoProcessSlot || ReclaimLocked() == 0) return status;
-  return processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+  if (status == Status::kNoProcessSlot && processes_.EnterDoor(self_.pid, self_.start_time) == Status::kOk) {
+    locks_.ActAs({processes_.OwnName(), &processes_});
+    Reclaim(kPatienceMs);
+    processes_.LeaveDoor();
+    status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+  }
+  if (status != Status::kOk) return processes_.LeaveProcess(), status;
+  locks_.ActAs({processes_.OwnName(), &processes_});
+  user_locks_.Enter();
+  return status;
 }
 
 Status Instance::EnterThread(Caller* caller) {
   *caller = {0, self_.pid, self_.now, kPatienceMs};
-  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
-  if (guard.status() != Status::kOk) return guard.status();
   Status status = processes_.EnterThread(&caller->thread);
-  if (status != Status::kNoThreadSlot || ReclaimLocked() == 0) return status;
+  if (status != Status::kNoThreadSlot || Reclaim(kPatienceMs) == 0) return status;
   return processes_.EnterThread(&caller->thread);
 }
 
 void Instance::Leave() {
+  locks_.Leave();
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
   metrics_.segment().Abandon();
+  user_locks_.segment().Abandon();
   accounting_.segment().Abandon();
   locks_.segment().Abandon();
   processes_.segment().Abandon();
@@ -116,16 +129,11 @@ Status Instance::DefineMetrics(const std::vector<MetricSpec>& specs, uint32_t fa
   return guard.status() == Status::kOk ? metrics_.Define(specs, family, most, first) : guard.status();
 }
 
-uint32_t Instance::Reclaim() {
-  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kReclaimPatienceMs), processes_);
-  return guard.status() == Status::kOk ? ReclaimLocked() : 0;
-}
-
-uint32_t Instance::ReclaimLocked() {
-  auto ended = [this](const ProcessSlot& process) {
-    return self_.ended == nullptr || self_.ended(process.pid, process.start_time);
-  };
-  return processes_.Reclaim(ended, [this](uint32_t thread) {
+uint32_t Instance::Reclaim(uint32_t patience_ms) {
+  Guard guard(locks_, ProcessTable::kTableLock, Nobody(patience_ms), processes_);
+  if (guard.status() != Status::kOk) return 0;
+  auto bury = [this](uint32_t slot) { return user_locks_.Bury(slot, Nobody(kReclaimPatienceMs)); };
+  return processes_.Reclaim(bury, [this](uint32_t thread) {
     // In the dead thread's name: its own intent record covers what we do, so
     // if we die too, the next one finds a dead thread as we did.
     const Caller dead{thread, self_.pid, self_.now, kReclaimPatienceMs};
@@ -137,13 +145,16 @@ uint32_t Instance::ReclaimLocked() {
 
 std::vector<int> Instance::Descriptors() {
   std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd(),
-                       metrics_.segment().fd()};
+                       user_locks_.segment().fd(), metrics_.segment().fd()};
   for (auto& cache : caches_) fds.push_back(cache->segment().fd());
   return fds;
 }
 
 std::vector<std::pair<std::string, uint32_t>> Instance::Holders() const {
-  std::vector<std::pair<std::string, uint32_t>> holders{{"processes", locks_.HolderOf(ProcessTable::kTableLock)}};
+  std::vector<std::pair<std::string, uint32_t>> holders;
+  for (uint32_t lock = 0; lock < user_locks_.used(); lock++)
+    holders.emplace_back(user_locks_.NameOf(lock), user_locks_.HolderOf(lock));
+  holders.emplace_back("processes", locks_.HolderOf(ProcessTable::kTableLock));
   for (const auto& cache : caches_) holders.emplace_back("cache_" + cache->name(), cache->HolderPid());
   return holders;
 }

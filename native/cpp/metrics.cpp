@@ -160,7 +160,7 @@ uint64_t Metrics::SumOfCells(uint32_t index) const {
   return sum;
 }
 
-int64_t Metrics::Value(uint32_t index, const Figures& figures) const {
+int64_t Metrics::Value(uint32_t index, const FigureSource& figures) const {
   const MetricSlot* slot = &slots_[index];
   if (SourceOf(index) == MetricSource::kAlias) {
     const uint32_t target = slot->first.load(kRelaxed);
@@ -183,7 +183,7 @@ int64_t Metrics::Value(uint32_t index, const Figures& figures) const {
   return static_cast<int64_t>(value);
 }
 
-void Metrics::Values(const Figures& figures, std::vector<int64_t>* values) const {
+void Metrics::Values(const FigureSource& figures, std::vector<int64_t>* values) const {
   // Row by row, as they lie in memory: a metric's cells are a page or more apart.
   const uint32_t count = Count();
   std::vector<uint64_t> sums(geometry_.cells);
@@ -233,7 +233,7 @@ Status Metrics::Store(uint32_t index, int64_t base) {
   return Status::kOk;
 }
 
-std::string Metrics::Check(const Figures& figures) const {
+std::string Metrics::Check(const FigureSource& figures) const {
   const uint32_t count = header_->count.load(std::memory_order_acquire);
   if (count > geometry_.slots) return "M1: " + std::to_string(count) + " metrics in fewer slots";
   std::unordered_set<std::string> names;

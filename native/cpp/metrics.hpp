@@ -15,13 +15,13 @@ namespace uwshm {
 
 // Numbers that other segments hold. REQUIRES nothing of the arguments: they
 // come from shared memory.
-class Figures {
+class FigureSource {
  public:
   virtual int64_t Figure(uint32_t figure, uint32_t first, uint32_t second) const = 0;
   virtual uint32_t FigureCount() const = 0;
 
  protected:
-  ~Figures() = default;
+  ~FigureSource() = default;
 };
 
 struct MetricSpec {
@@ -57,9 +57,9 @@ class Metrics {
   // kNone: it is not counted.
   uint32_t CellOf(uint32_t index) const;
 
-  int64_t Value(uint32_t index, const Figures& figures) const;
+  int64_t Value(uint32_t index, const FigureSource& figures) const;
   // Of all, in order.
-  void Values(const Figures& figures, std::vector<int64_t>* values) const;
+  void Values(const FigureSource& figures, std::vector<int64_t>* values) const;
 
   // Wraps in two's complement; MIN / -1 is MIN. kNotFound: there is no such
   // metric; kReadOnly: it is not counted; kNotANumber: a division by 0.
@@ -68,7 +68,7 @@ class Metrics {
   Status Store(uint32_t index, int64_t base);
 
   // Walks every invariant; empty when all hold.
-  std::string Check(const Figures& figures) const;
+  std::string Check(const FigureSource& figures) const;
 
   const MetricsGeometry& geometry() const { return geometry_; }
   Segment& segment() { return segment_; }

@@ -19,6 +19,12 @@ enum class Status : uint8_t {
   kReadOnly,
   // A lock's owner lives but does not go on.
   kBusy,
+  // User locks.
+  kHeld,      // the caller itself has it
+  kNotOwner,  // the caller has not
+  kDeadlock,  // waiting would never end
+  // A lock is not there any more: somebody has removed the kernel's object.
+  kLockBroken,
   // Words that no sequence of our own stores can have left behind.
   kCorrupt,
   // Segments and slots.
@@ -29,6 +35,8 @@ enum class Status : uint8_t {
   kTooLarge,
   kNoProcessSlot,
   kNoThreadSlot,
+  // Kernel objects of that key serve somebody else.
+  kInUse,
 };
 
 }  // namespace uwshm

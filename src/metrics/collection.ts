@@ -9,7 +9,7 @@ import { log } from '../log.ts'
 import { native } from '../native.ts'
 import type { Reader } from './collectors/contract.ts'
 import { collectors } from './collectors/index.ts'
-import { Feed, type FeedSources } from './feed.ts'
+import { Feed } from './feed.ts'
 import { MetricFiles } from './files.ts'
 import type { Collected, MetricsPlan } from './plan.ts'
 
@@ -29,9 +29,9 @@ export class Collection {
   private readonly files: MetricFiles | null
   private readonly plan: MetricsPlan
 
-  constructor(plan: MetricsPlan, sources: FeedSources) {
+  constructor(plan: MetricsPlan, sockets: readonly number[]) {
     this.plan = plan
-    this.feed = new Feed(plan.stored, sources)
+    this.feed = new Feed(plan.stored, sockets)
     this.duties = plan.collected.map((collected) => {
       const reader = collectors[collected.collector].open(collected.options)
       return { ...collected, reader, askedAt: null, complaint: '' }

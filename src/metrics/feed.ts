@@ -2,28 +2,24 @@
 // it: memory and listen queues, which are the kernel's, and the sums over them.
 
 import { native } from '../native.ts'
-
-export interface FeedSources {
-  /** Descriptors of the sockets, in order. */
-  sockets: readonly number[]
-  memoryOf(pid: number): { rss: number; vsz: number }
-}
+import { memoryOf } from './memory.ts'
 
 export class Feed {
   private readonly stored: ReadonlyMap<string, number>
-  private readonly sources: FeedSources
+  /** Descriptors, in order. */
+  private readonly sockets: readonly number[]
   private overloaded = 0
 
-  constructor(stored: ReadonlyMap<string, number>, sources: FeedSources) {
+  constructor(stored: ReadonlyMap<string, number>, sockets: readonly number[]) {
     this.stored = stored
-    this.sources = sources
+    this.sockets = sockets
   }
 
   tick(): void {
     const workers = native.workers()
     let [rss, vsz, heap] = [0, 0, 0]
     for (const { id, pid } of workers) {
-      const memory = this.sources.memoryOf(pid)
+      const memory = memoryOf(pid)
       rss += this.store(`worker.${id}.rss_size`, memory.rss)
       vsz += this.store(`worker.${id}.vsz_size`, memory.vsz)
       // A worker tells its heap itself; of one that is gone nothing is left.
@@ -33,7 +29,7 @@ export class Feed {
     for (const name of ['worker.0.rss_size', 'core.total_rss']) this.store(name, rss)
     for (const name of ['worker.0.vsz_size', 'core.total_vsz']) this.store(name, vsz)
     this.store('worker.0.heap_used', heap)
-    for (const [index, fd] of this.sources.sockets.entries())
+    for (const [index, fd] of this.sockets.entries())
       this.store(`socket.${index}.listen_queue`, native.socketQueue(fd)[0])
     if (workers.every(({ pid, inFlight }) => pid !== 0 && inFlight > 0)) this.overloaded++
     this.store('core.overloaded', this.overloaded)

@@ -15,15 +15,13 @@ const keptFor = 10
 export class Press {
   private readonly statistics: Statistics
   private readonly crowd: Crowd
-  private readonly indentation: string
   private latest: { document: Buffer | null; until: number } = { document: null, until: 0 }
   /** What the documents stand on: the latest, and those that are held. */
   private sheets: Buffer[] = []
 
-  constructor(statistics: Statistics, crowd: Crowd, isMinified: boolean) {
+  constructor(statistics: Statistics, crowd: Crowd) {
     this.statistics = statistics
     this.crowd = crowd
-    this.indentation = isMinified ? '' : '\t'
   }
 
   /** Null when it cannot be made: the client asks again, and the master does not end of it. */
@@ -32,7 +30,7 @@ export class Press {
     if (begun < this.latest.until) return this.latest.document
     let document: Buffer | null = null
     try {
-      document = this.print(JSON.stringify(this.statistics.snapshot(), null, this.indentation))
+      document = this.print(inAscii(this.statistics.text()))
     } catch (error) {
       log(`uwshm: no statistics: ${(error as Error).message}`)
     }
@@ -42,11 +40,17 @@ export class Press {
   }
 
   private print(text: string): Buffer {
-    const size = Buffer.byteLength(text)
+    const size = text.length
     const held = this.crowd.makeRoom(size)
     const free = this.sheets.filter(({ buffer }) => !held.has(buffer))
     const sheet = free.find(({ length }) => length >= size) ?? Buffer.allocUnsafeSlow(size + (size >> 3))
     this.sheets = [sheet, ...this.sheets.filter(({ buffer }) => held.has(buffer))]
-    return sheet.subarray(0, sheet.write(text))
+    return sheet.subarray(0, sheet.write(text, 'latin1'))
   }
+}
+
+/** uwsgicachetop decodes what it reads piece by piece, and ends at a character that a piece's end cuts in two. */
+function inAscii(json: string): string {
+  if (Buffer.byteLength(json) === json.length) return json
+  return json.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

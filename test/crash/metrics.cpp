@@ -54,7 +54,7 @@ const Call kCalls[] = {
 class Deaths {
  public:
   Deaths() {
-    CreateOrEnd(instance_, {}, 4, TestMs, {12, 10});
+    CreateOrEnd(instance_, {}, 4, TestMs, LockTable::Engines()[0], {12, 10});
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
     uint32_t first = 0;
     Need(instance_.DefineMetrics({Counted("zero"), Counted("old")}, Metrics::kNone, 0, &first) == Status::kOk,

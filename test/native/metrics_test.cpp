@@ -28,7 +28,7 @@ class MetricsTest : public ::testing::Test {
   static constexpr uint32_t kProcesses = 8;
 
   void SetUp() override {
-    CreateOrEnd(instance_, {}, kProcesses, BootMs, {40, 20});
+    CreateOrEnd(instance_, {}, kProcesses, BootMs, LockTable::Engines()[0], {40, 20});
     ASSERT_EQ(instance_.EnterThread(&caller_), Status::kOk);
   }
   void TearDown() override {
