@@ -37,11 +37,13 @@ const messages = {
   CACHE_CORRUPT: 'cache %s failed its check (%s); clear it or restart',
   BUSY: 'cache %s: a lock was held for over %s ms by pid %s, which lives but does not go on; try again',
   EXISTS: 'cache %s: the key exists already; use update to replace it',
+  CHANGED: 'cache %s: the value is not the expected one; read it again',
   FULL: 'cache %s is full; raise items',
   KEY_EMPTY: 'cache %s: a key has at least one byte',
   KEY_TOO_LONG: 'cache %s: the key is longer than its keysize; raise keysize',
   VALUE_TOO_LARGE: 'cache %s: the value is larger than its blocksize; raise blocksize',
   NOT_A_NUMBER: 'cache %s: the item is no counter; counters are 8 bytes, made by inc or dec',
+  DIVISION: 'cache %s: a division by 0, or of -2^63 by -1, has no result; the counter stays as it is',
   ABSENT: 'cache %s: no such key',
 } as const
 

@@ -24,7 +24,14 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
     processes,
     threads,
     lockEngine,
-    cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
+    cache2.map(({ name, items, blocksize, keysize, hashsize, math_initial }) => [
+      name,
+      items,
+      blocksize,
+      keysize,
+      hashsize,
+      math_initial,
+    ]),
     memoryLimit(),
   )
   // Takes this thread's slot while there is one: later, a house full of threads

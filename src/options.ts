@@ -9,7 +9,7 @@
 import { parseArgs } from 'node:util'
 import type { Address } from './address.ts'
 import { UwsgiError } from './errors.ts'
-import { address, argument, bytes, count, type Field, flag, list, text } from './fields.ts'
+import { address, argument, bytes, count, type Field, flag, integer64, list, text } from './fields.ts'
 import { keyval, type Values } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
@@ -31,12 +31,13 @@ export const cache2 = keyval(
       fallback: 0,
       fallbackText: 'items',
     }),
+    math_initial: integer64('what a counter is before its first operation', { fallback: 0n }),
   },
   {
     example: 'name=pages,items=10000',
     later: (
       'bitmap purge_lru lru store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
-      'udp_servers udpserver udpservers hash lastmod math_initial ignore_full lazy_expire lazy sweep_on_full ' +
+      'udp_servers udpserver udpservers hash lastmod ignore_full lazy_expire lazy sweep_on_full ' +
       'clear_on_full no_expire'
     ).split(' '),
     settle(cache, where) {

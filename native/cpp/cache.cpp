@@ -4,6 +4,22 @@
 #include <algorithm>
 
 namespace uwshm {
+namespace {
+
+// False: there is no result. (To a processor that is a signal: uWSGI dies of it, with the lock held.)
+bool Compute(Math math, uint64_t a, uint64_t b, uint64_t* result) {
+  constexpr uint64_t kLeast = uint64_t{1} << 63, kMinusOne = ~uint64_t{0};
+  switch (math) {
+    case Math::kAdd: *result = a + b; break;
+    case Math::kMultiply: *result = a * b; break;
+    case Math::kDivide:
+      if (b == 0 || (a == kLeast && b == kMinusOne)) return false;
+      *result = static_cast<uint64_t>(static_cast<int64_t>(a) / static_cast<int64_t>(b));
+  }
+  return true;
+}
+
+}  // namespace
 
 Status Cache::Validate(const CacheGeometry& geometry) {
   constexpr uint64_t kMost = uint64_t{1} << 30;  // links number buckets and slots in 32 bits
@@ -15,7 +31,7 @@ Status Cache::Validate(const CacheGeometry& geometry) {
 }
 
 Status Cache::Create(InstanceId instance, uint32_t ordinal, const char* name, const CacheGeometry& geometry,
-                     HashSeed seed, LockTable* locks) {
+                     const CacheRules& rules, HashSeed seed, LockTable* locks) {
   Status status = Validate(geometry);
   if (status != Status::kOk) return status;
   const CachePlaces at = CachePlaces::Of(geometry);
@@ -32,6 +48,7 @@ Status Cache::Create(InstanceId instance, uint32_t ordinal, const char* name, co
   CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
   header->seed[0] = seed.a;
   header->seed[1] = seed.b;
+  header->rules = rules;
   strncpy(header->name, name, sizeof header->name - 1);
   geometry_ = geometry;
   locks_ = locks;
@@ -59,6 +76,7 @@ Status Cache::Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t thr
 
 void Cache::Lay(const CachePlaces& at) {
   const CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
+  rules_ = header->rules;
   seed_ = {header->seed[0], header->seed[1]};
   name_.assign(header->name, strnlen(header->name, sizeof header->name));
   slots_ = static_cast<uint32_t>(geometry_.slots());
@@ -116,16 +134,34 @@ uint8_t* Cache::Begin(const Caller& caller) {
 }
 
 Status Cache::Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
-                    uint64_t expires_at) {
+                    uint64_t expires_at, const Expected* expected) {
   if (size > geometry_.blocksize) return Status::kValueTooLarge;
   uint8_t* room = Begin(caller);
   if (room == nullptr) return Status::kCorrupt;
   CopyIn(room, static_cast<const uint8_t*>(value), size);
-  return Publish(caller, key, how, static_cast<uint32_t>(size), flags, expires_at);
+  return Publish(caller, key, how, static_cast<uint32_t>(size), flags, expires_at, expected);
 }
 
-Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags,
-                      uint64_t expires_at) {
+Status Cache::Objection(const Caller& caller, How how, const Place& place, const Expected* expected) const {
+  const bool present = place.slot != 0 && !Expired(At(place.slot), caller);
+  if (how == How::kAdd) return present ? Status::kExists : Status::kOk;
+  if (!present) return Status::kNotFound;
+  // Nobody changes the value meanwhile: that takes the lock.
+  const bool same = At(place.slot).value_size.load(std::memory_order_relaxed) == expected->size &&
+                    expected->size <= geometry_.blocksize &&
+                    SameBytes(ValueOf(place.slot), static_cast<const uint8_t*>(expected->bytes), expected->size);
+  return same ? Status::kOk : Status::kChanged;
+}
+
+void Cache::Announce(uint32_t stripe, uint64_t expires_at) {
+  if (expires_at == 0) return;
+  std::atomic<uint64_t>& earliest = stripes_[stripe].earliest;
+  const uint64_t said = earliest.load(std::memory_order_relaxed);
+  if (said == 0 || expires_at < said) earliest.store(expires_at, std::memory_order_relaxed);
+}
+
+Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
+                      const Expected* expected) {
   Cell& cell = cells_[caller.thread];
   const Slot fresh = SpareOf(caller.thread);
   if (!ValidSlot(fresh)) return Status::kCorrupt;
@@ -145,10 +181,13 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
     Place place;
     if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
     const bool present = place.slot != 0;
-    if (present && how == How::kAdd && !Expired(At(place.slot), caller)) {
-      guard.Release();
-      ReturnReserved(caller);
-      return Status::kExists;
+    if (how != How::kReplace) {
+      const Status objection = Objection(caller, how, place, expected);
+      if (objection != Status::kOk) {
+        guard.Release();
+        ReturnReserved(caller);
+        return objection;
+      }
     }
     const Slot reserved = cell.reserved.load(std::memory_order_relaxed);
     if (!present && reserved == 0) {
@@ -157,10 +196,7 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       if (status != Status::kOk) return status;
       continue;  // somebody may have stored the key meanwhile: look again
     }
-    if (expires_at != 0) {
-      const uint64_t earliest = stripe.earliest.load(std::memory_order_relaxed);
-      if (earliest == 0 || expires_at < earliest) stripe.earliest.store(expires_at, std::memory_order_relaxed);
-    }
+    Announce(key.stripe, expires_at);
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
     if (present) {
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -175,7 +211,8 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
   }
 }
 
-Status Cache::Add(const Caller& caller, const Key& key, uint64_t n, uint64_t expires_at, uint64_t* result) {
+Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_t n, uint64_t expires_at,
+                        uint64_t* result) {
   if (geometry_.blocksize < sizeof n) return Status::kValueTooLarge;
   for (;;) {
     {
@@ -188,17 +225,28 @@ Status Cache::Add(const Caller& caller, const Key& key, uint64_t n, uint64_t exp
         if (item.value_size.load(std::memory_order_relaxed) != sizeof n ||
             (item.flags.load(std::memory_order_relaxed) & kText) != 0)
           return Status::kNotANumber;
-        *result = LoadWord(ValueOf(place.slot)) + n;
+        if (!Compute(math, LoadWord(ValueOf(place.slot)), n, result)) return Status::kDivision;
         StoreWord(ValueOf(place.slot), *result);
         return Status::kOk;
       }
     }
-    Status status = Store(caller, key, How::kAdd, &n, sizeof n, 0, expires_at);
-    if (status != Status::kExists) {
-      *result = n;
-      return status;
-    }
+    if (!Compute(math, static_cast<uint64_t>(rules_.math_initial), n, result)) return Status::kDivision;
+    Status status = Store(caller, key, How::kAdd, result, sizeof *result, 0, expires_at);
+    if (status != Status::kExists) return status;
   }
+}
+
+Status Cache::Touch(const Caller& caller, const Key& key, uint64_t expires_at) {
+  Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+  if (guard.status() != Status::kOk) return guard.status();
+  Place place;
+  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (place.slot == 0 || Expired(At(place.slot), caller)) return Status::kNotFound;
+  Announce(key.stripe, expires_at);
+  // A death before this store leaves the stripe expecting something too early: I5 allows that.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  At(place.slot).expires_at.store(expires_at, std::memory_order_relaxed);
+  return Status::kOk;
 }
 
 Status Cache::Remove(const Caller& caller, const Key& key) {
@@ -214,6 +262,33 @@ Status Cache::Remove(const Caller& caller, const Key& key) {
   guard.Release();
   ReturnReserved(caller);
   return expired ? Status::kNotFound : Status::kOk;
+}
+
+Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most, Found* found) {
+  Cell& cell = cells_[caller.thread];
+  Status status = ReturnReserved(caller);
+  if (status != Status::kOk) return status;
+  Place place;
+  {
+    Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+    if (guard.status() != Status::kOk) return guard.status();
+    if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    if (place.slot == 0 || Expired(At(place.slot), caller)) {
+      Bump(cell.misses);
+      return Status::kNotFound;
+    }
+    const Item& item = At(place.slot);
+    *found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
+              item.expires_at.load(std::memory_order_relaxed)};
+    if (found->size > geometry_.blocksize) return Status::kCorrupt;
+    if (found->size > most) return Status::kValueTooLarge;
+    Unlink(caller, key.stripe, place);
+  }
+  // The slot is this thread's alone until it is given back: no lock is needed to copy.
+  CopyOut(to, ValueOf(place.slot), found->size);
+  Bump(cell.hits);
+  ReturnReserved(caller);
+  return Status::kOk;
 }
 
 CacheFigures Cache::Figures(uint32_t threads_used) const {

@@ -29,7 +29,8 @@
 // becomes the new spare) or at the end of the chain (a slot reserved from the
 // pool becomes the spare). So a value cannot be torn by a death, a lock is
 // held for a few stores whatever the value's size, and plain updates never
-// meet the pool. Only a counter's eight bytes change in place: one store.
+// meet the pool. Only a counter's eight bytes and an item's expiry change in
+// place: one store each.
 //
 // The *sequence* of a stripe goes up after a slot has left one of its chains
 // and before that slot is used again. A reader that finds the sequence
@@ -70,10 +71,17 @@ namespace uwshm {
 
 using Slot = uint32_t;  // 0 = none
 
+// How a cache behaves, beside what its geometry gives. Each process reads it once.
+struct CacheRules {
+  int64_t math_initial;  // what a counter is before its first operation
+  uint64_t unused;
+};
+
 struct CacheHeader {
   char name[128];
   uint64_t seed[2];
-  uint64_t spare[6];
+  CacheRules rules;
+  uint64_t spare[4];
 };
 static_assert(sizeof(CacheHeader) == 192);
 
@@ -182,7 +190,7 @@ struct CachePlaces {
 };
 
 constexpr uint64_t kCacheLayout =
-    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
+    LayoutNumber(2, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
                      sizeof(Intent), sizeof(Item), kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

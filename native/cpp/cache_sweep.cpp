@@ -80,28 +80,4 @@ Status Cache::Clear(const Caller& caller, uint64_t* removed) {
   return ReturnReserved(caller);
 }
 
-Status Cache::Keys(const Caller& caller, std::vector<std::string>* keys) {
-  for (uint32_t stripe = 0; stripe <= stripe_mask_; stripe++) {
-    Guard guard(*locks_, StripeLock(stripe), caller, *this);
-    if (guard.status() != Status::kOk) return guard.status();
-    uint32_t steps = 0;
-    for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
-      Slot slot = buckets_[bucket].load(std::memory_order_relaxed);
-      for (; slot != 0; steps++) {
-        if (!ValidSlot(slot) || steps > slots_) return Status::kCorrupt;
-        const Item& item = At(slot);
-        const uint32_t size = item.key_size.load(std::memory_order_relaxed);
-        if (size > geometry_.keysize) return Status::kCorrupt;
-        if (!Expired(item, caller)) {
-          std::string key(size, '\0');
-          CopyOut(reinterpret_cast<uint8_t*>(&key[0]), KeyBytesOf(slot, size), size);
-          keys->push_back(std::move(key));
-        }
-        slot = item.chain_next.load(std::memory_order_relaxed);
-      }
-    }
-  }
-  return Status::kOk;
-}
-
 }  // namespace uwshm

@@ -11,11 +11,13 @@ enum class Status : uint8_t {
   // Expected outcomes.
   kNotFound,
   kExists,
+  kChanged,
   kFull,
   kKeyEmpty,
   kKeyTooLong,
   kValueTooLarge,
   kNotANumber,
+  kDivision,
   // A lock's owner lives but does not go on.
   kBusy,
   // Words that no sequence of our own stores can have left behind.

@@ -51,7 +51,7 @@ struct Environment {
   bool entered = false;  // has a thread slot
   std::vector<std::unique_ptr<BoundCache>> bound;
 
-  Room key_room, value_room;
+  Room key_room, value_room, expected_room;
   uint8_t* slab = nullptr;  // where `read` copies to
   size_t slab_room = 0;
 

@@ -172,6 +172,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
     spec.blocksize = static_cast<uint32_t>(number(2));
     spec.keysize = static_cast<uint32_t>(number(3));
     while (spec.hashsize < number(4)) spec.hashsize *= 2;
+    bool lossless;
+    spec.rules.math_initial = Napi::Value(row[5u]).As<Napi::BigInt>().Int64Value(&lossless);
     Draw(&spec.seed, sizeof spec.seed);
     // What full use touches; keys over 64 bytes are too rare to refuse a start for.
     needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
