@@ -21,6 +21,7 @@ const messages = {
     '%s is TypeScript and this Node cannot run it; npm install tsx beside it, use Node 22.18 or later, or compile it',
   ADDRESS_TAKEN: 'cannot listen on %s: another program does; end it or choose another address',
   ADDRESS_BAD: 'cannot listen on %s: %s; choose another address',
+  STATS_UNREADABLE: 'cannot read statistics from %s: %s; give the address that --stats of the running master names',
   NOT_ATTACHED: 'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
   ALREADY_ATTACHED: 'this process is already attached to a uwshm instance; one process has one',
   SEGMENT_FOREIGN: 'the %s segment is not one of ours (%s); start the master again',

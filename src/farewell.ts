@@ -5,7 +5,7 @@ import { subscribe } from 'node:diagnostics_channel'
 import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { Server } from 'node:net'
 
-export function leaveOnTerm(servers: ReadonlySet<Server>, running: ReadonlySet<ServerResponse>): void {
+export function leaveOnTerm(servers: ReadonlySet<Server>, running: () => ServerResponse[]): void {
   let isLeaving = false
   process.on('SIGTERM', () => {
     if (isLeaving) return
@@ -13,9 +13,9 @@ export function leaveOnTerm(servers: ReadonlySet<Server>, running: ReadonlySet<S
     // An application that handles SIGTERM itself decides when it is done.
     const isOurs = process.listenerCount('SIGTERM') === 1
     const leave = () => {
-      if (isOurs && [...servers].every(({ listening }) => !listening) && running.size === 0) process.exit()
+      if (isOurs && [...servers].every(({ listening }) => !listening) && running().length === 0) process.exit()
     }
-    for (const response of running) lastOfItsConnection(response)
+    for (const response of running()) lastOfItsConnection(response)
     subscribe('http.server.request.start', (message) => {
       lastOfItsConnection((message as { response: ServerResponse }).response)
     })
@@ -26,7 +26,7 @@ export function leaveOnTerm(servers: ReadonlySet<Server>, running: ReadonlySet<S
       server.close(() => --open || leave())
       // A response that was begun as keep-alive leaves its connection idle.
       const closeIdle = () => (server as Partial<HttpServer>).closeIdleConnections?.()
-      for (const response of running) response.once('close', () => setImmediate(closeIdle))
+      for (const response of running()) response.once('close', () => setImmediate(closeIdle))
     }
     if (open === 0) leave()
   })

@@ -13,6 +13,7 @@ import { log } from './log.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
 import { StatsServer } from './stats/server.ts'
+import { Statistics } from './stats/snapshot.ts'
 import { typescriptArguments } from './typescript.ts'
 import { version } from './version.ts'
 
@@ -36,6 +37,8 @@ class Master {
   private readonly crew: Crew
   private readonly sockets: Listener[]
   private readonly stats: Listener | undefined
+  private readonly options: Options
+  private readonly statistics: Statistics
   private stoppedAt: number | null = null
   private complaint = ''
 
@@ -43,6 +46,8 @@ class Master {
     const { id, fds } = native.instance()
     this.sockets = sockets
     this.stats = stats
+    this.options = options
+    this.statistics = new Statistics(sockets, options)
     this.crew = new Crew({
       command,
       handover: {
@@ -68,11 +73,12 @@ class Master {
     process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
     this.crew.start()
     if (this.stats) {
-      new StatsServer(this.stats, this.sockets)
+      new StatsServer(this.stats, this.statistics, this.options)
       log(`*** Stats server enabled on ${this.stats.name} fd: ${this.stats.fd} ***`)
     }
     setInterval(() => {
       this.crew.look()
+      this.statistics.look()
       this.keepHouse()
     }, 1000)
   }

@@ -125,8 +125,8 @@ export interface WorkerFigures {
   delayP50: number
   delayP99: number
   delayMax: number
-  /** Boot-time milliseconds; 0 = never. */
-  beatAt: number
+  /** Milliseconds since the last beat; -1: there was none yet. */
+  beatAge: number
 }
 
 /** How a request ended: 0 well, 1 the client left before its request was there, 2 before the answer was out. */
@@ -177,8 +177,14 @@ export interface Native {
   workerGone(id: number): void
   /** Worker: the application was loaded in so many seconds, and serves. */
   workerAccepting(startupSeconds: number): void
-  /** A request begins on `core`, or on none (-1: all are taken). `head` is lines joined by \n, for whoever looks at the core; cut at about 4 KB. Its start: boot-time microseconds. */
+  /**
+   * A request begins on `core`, or on none (-1: all are taken). Its start: boot-time microseconds.
+   * `head`, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
+   * local address and port, then names and values of headers in turn; cut at about 4 KB.
+   */
   requestStarted(core: number, head: string): number
+  /** A longer head for the request on `core`. */
+  requestHead(core: number, head: string): void
   /** It is over, and counted. `core` and `startedAt` as of its start; `tx` in bytes. */
   requestEnded(core: number, startedAt: number, tx: number, fault: Fault): void
   /** Bytes that were written outside any request. */

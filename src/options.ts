@@ -9,7 +9,7 @@
 import { parseArgs } from 'node:util'
 import type { Address } from './address.ts'
 import { UwsgiError } from './errors.ts'
-import { address, argument, bytes, count, type Field, flag, integer64, list, text } from './fields.ts'
+import { address, argument, bytes, count, type Field, flag, integer64, list, statsAddress, text } from './fields.ts'
 import { keyval, type Values } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
@@ -58,6 +58,13 @@ export const table = {
   listen: count('connections that may wait at a socket', { fallback: 511, max: 65535, short: 'l' }),
   cache2: list(cache2),
   stats: address('serve statistics there, as JSON', { aliases: ['stats-server'] }),
+  'stats-http': flag('speak HTTP at the address of --stats'),
+  'stats-min': flag('statistics without line ends and indentation', { aliases: ['stats-minified'] }),
+  'stats-no-cores': flag('leave the cores out of the statistics'),
+  'stats-no-metrics': flag('leave the metrics out of the statistics'),
+  'stats-redact': list(text('a request header whose value the statistics hide, besides the usual secrets; repeatable')),
+  'memory-report': flag('add uss and pss of each worker to the statistics', { short: 'm' }),
+  'connect-and-read': statsAddress('print the statistics that are served there, and end'),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -81,7 +88,7 @@ type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
 type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
-type Absent = 'stats' | 'chdir'
+type Absent = 'stats' | 'chdir' | 'connect-and-read'
 
 export type Options = {
   [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>
@@ -121,8 +128,8 @@ for (const [name, field] of Object.entries(fields))
 const later = new Set(
   (
     'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
-    'sharedarea queue locks cache metric stats-push stats-http stats-minified stats-no-metrics metrics-dir snmp ' +
-    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics memory-report die-on-term vacuum ' +
+    'sharedarea queue locks cache metric stats-push metrics-dir snmp ' +
+    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics die-on-term vacuum ' +
     'chmod-socket socket spooler mule cron'
   ).split(' '),
 )

@@ -8,7 +8,9 @@ import { leaveOnTerm } from './farewell.ts'
 import { fromEnvironment, report, segmentPaths } from './handover.ts'
 import { watchListen } from './inherited.ts'
 import { log } from './log.ts'
-import { countRequests, running } from './metrics/requests.ts'
+import { startBeat } from './metrics/beat.ts'
+import { running } from './metrics/cores.ts'
+import { countRequests, watchServer } from './metrics/requests.ts'
 import { native } from './native.ts'
 
 const sigkill = 9
@@ -28,8 +30,14 @@ const servers = new Set<Server>()
 let serves = false
 
 countRequests()
+startBeat()
+// Whatever becomes of it. Unhandled rejections are among them.
+process.on('uncaughtExceptionMonitor', () => native.exceptionRaised())
 watchListen(handover, {
-  onCalled: (server) => void servers.add(server),
+  onCalled(server) {
+    servers.add(server)
+    watchServer(server)
+  },
   onListening: ready,
   onTaken(address) {
     const why = `${handover.app} listens on ${address} itself, and that is taken`

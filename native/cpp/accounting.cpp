@@ -81,19 +81,30 @@ void Accounting::Accepting(uint32_t id, uint64_t startup_seconds) {
   worker(id).accepting.store(1, std::memory_order_release);
 }
 
-void Accounting::Begin(uint32_t id, uint32_t number, const uint8_t* head, uint32_t size, uint64_t now_us) {
-  Add(worker(id).in_flight, 1u);
-  if (number == kNoCore) return Add(worker(id).overflows, uint64_t{1});
-  CoreRow& row = core(id, number);
+template <class Change>
+void Accounting::Write(CoreRow& row, const uint8_t* head, uint32_t size, Change change) {
   size = std::min(size, CoreRow::kHead);
   const uint32_t sequence = row.sequence.load(kRelaxed);
   row.sequence.store(sequence + 1, kRelaxed);
   std::atomic_thread_fence(std::memory_order_release);
   CopyIn(row.head, head, size);
   row.head_size.store(size, kRelaxed);
-  row.started_at.store(now_us, kRelaxed);
-  row.in_request.store(1, kRelaxed);
+  change();
   row.sequence.store(sequence + 2, std::memory_order_release);
+}
+
+void Accounting::Begin(uint32_t id, uint32_t number, const uint8_t* head, uint32_t size, uint64_t now_us) {
+  Add(worker(id).in_flight, 1u);
+  if (number == kNoCore) return Add(worker(id).overflows, uint64_t{1});
+  CoreRow& row = core(id, number);
+  Write(row, head, size, [&] {
+    row.started_at.store(now_us, kRelaxed);
+    row.in_request.store(1, kRelaxed);
+  });
+}
+
+void Accounting::Describe(uint32_t id, uint32_t number, const uint8_t* head, uint32_t size) {
+  Write(core(id, number), head, size, [] {});
 }
 
 void Accounting::End(uint32_t id, uint32_t number, uint64_t took_us, uint64_t tx, Fault fault) {

@@ -102,6 +102,8 @@ class Accounting {
   // The worker's part; its main thread only.
   void Accepting(uint32_t worker, uint64_t startup_seconds);
   void Begin(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size, uint64_t now_us);
+  // A longer head for the request on that core.
+  void Describe(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size);
   void End(uint32_t worker, uint32_t core, uint64_t took_us, uint64_t tx, Fault fault);
   void Sent(uint32_t worker, uint64_t bytes);
   void Exception(uint32_t worker);
@@ -122,6 +124,8 @@ class Accounting {
 
  private:
   void Place();
+  template <class Change>
+  void Write(CoreRow& row, const uint8_t* head, uint32_t size, Change change);
 
   Segment segment_;
   GroupHeader* group_ = nullptr;

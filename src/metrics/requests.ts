@@ -1,25 +1,139 @@
 // Counts the requests of this worker, whichever framework serves them: Node
-// itself announces every request of every http server.
+// itself announces every request of every http server, and every answer that is
+// out. What it does not announce:
+//
+// - An answer that never gets out. It ends with its socket (Node closes only the
+//   one that it was writing, not those which wait behind it).
+// - Upgrades, CONNECT, and what cannot be read as a request. The server's own
+//   events tell of these. Such a request takes over its socket, until that closes.
+//   (A CONNECT that the application has no listener for is hung up on in silence:
+//   nothing tells, nothing is counted. Nor is HTTP/2, which has events of its own.)
+//
+// Bytes are differences of what was written to a socket: each is counted once,
+// with the request that ends next on it, or at its close.
 
 import { subscribe } from 'node:diagnostics_channel'
+import type { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { native } from '../native.ts'
+import type { Server, Socket } from 'node:net'
+import { type Fault, native } from '../native.ts'
+import { enter, leave, openCores, type Place } from './cores.ts'
 
-/** Responses under way. */
-export const running = new Set<ServerResponse>()
+const connectionKey = Symbol('uwshm.connection')
+type CountedSocket = Socket & { [connectionKey]?: Connection }
+
+interface Announcement {
+  request: IncomingMessage
+  response: ServerResponse
+  socket: CountedSocket
+}
 
 export function countRequests(): void {
-  const free = Array.from({ length: native.coreCount() }, (_, core) => core).reverse()
+  openCores()
   subscribe('http.server.request.start', (message) => {
-    const { request, response } = message as { request: IncomingMessage; response: ServerResponse }
-    const core = free.pop() ?? -1
-    const startedAt = native.requestStarted(core, `${request.method}\n${request.url}`)
-    running.add(response)
-    // Comes once, whether the response was finished or the client went away.
-    response.once('close', () => {
-      running.delete(response)
-      if (core >= 0) free.push(core)
-      native.requestEnded(core, startedAt, 0, 0)
-    })
+    const { request, response, socket } = message as Announcement
+    connectionOf(socket).begin(request, response)
   })
+  subscribe('http.server.response.finish', (message) => {
+    const { response, socket } = message as Announcement
+    socket[connectionKey]?.finished(response)
+  })
+}
+
+const watched = new WeakSet<Server>()
+
+/** Sees the events that `server` raises for what Node does not announce. They are only seen: a listener of ours would change what Node does. */
+export function watchServer(server: Server): void {
+  if (watched.has(server) || !('requestTimeout' in server)) return
+  watched.add(server)
+  const emit: EventEmitter['emit'] = server.emit
+  server.emit = function (this: Server, event: string, ...about: unknown[]): boolean {
+    if (event === 'upgrade' || event === 'connect') connectionOf(about[1] as CountedSocket).takenOver(about[0])
+    else if (event === 'clientError') connectionOf(about[1] as CountedSocket).failed(about[0])
+    return emit.call(this, event, ...about)
+  }
+}
+
+function connectionOf(socket: CountedSocket): Connection {
+  return (socket[connectionKey] ??= new Connection(socket))
+}
+
+/** What we know of a socket. Requests on it may be pipelined: they are answered in the order they came. */
+class Connection {
+  private readonly socket: CountedSocket
+  private readonly addresses: string
+  private written = 0
+  private first: Place | null = null
+  private last: Place | null = null
+  /** The latest request, for as long as its body is not there. */
+  private unread: IncomingMessage | null = null
+  private owner: Place | null = null
+
+  constructor(socket: CountedSocket) {
+    const { remoteAddress = '', remotePort = '', localAddress = '', localPort = '' } = socket
+    this.socket = socket
+    this.addresses = `${remoteAddress}\n${remotePort}\n${localAddress}\n${localPort}`
+    // Before Node's own listener, by which the application may hear of it and destroy the response.
+    socket.prependListener('close', closed)
+  }
+
+  begin(request: IncomingMessage, response: ServerResponse): void {
+    const place = enter(request, response, this.addresses)
+    if (this.first === null) this.first = place
+    else this.last!.next = place
+    this.last = place
+    this.unread = request
+  }
+
+  finished(response: ServerResponse): void {
+    const place = this.first
+    if (place?.response !== response) return
+    if (this.unread === place.request && place.request!.complete) this.unread = null
+    this.first = place.next
+    leave(place, this.uncounted(), 0)
+  }
+
+  takenOver(request: unknown): void {
+    this.owner ??= enter(request as IncomingMessage | null, null, this.addresses)
+  }
+
+  /** Node gives up on what it reads. */
+  failed(error: unknown): void {
+    const { code = '' } = error as NodeJS.ErrnoException
+    // A connection that was reset, or one that never sent a byte, is no request.
+    if (code === 'ERR_HTTP_REQUEST_TIMEOUT' ? this.socket.bytesRead === 0 : !code.startsWith('HPE_')) return
+    // Nor is a broken body, whose request is counted already.
+    if (this.unread === null || this.unread.complete) this.takenOver(null)
+  }
+
+  closed(): void {
+    for (let place = this.first; place !== null; ) {
+      const { next } = place
+      leave(place, this.uncounted(), faultOf(place))
+      place = next
+    }
+    this.first = null
+    if (this.owner !== null) leave(this.owner, this.uncounted(), faultOf(this.owner))
+    this.owner = null
+    const rest = this.uncounted()
+    if (rest > 0) native.sent(rest)
+  }
+
+  /** Bytes that were written since somebody last asked. */
+  private uncounted(): number {
+    const before = this.written
+    this.written = this.socket.bytesWritten
+    return this.written - before
+  }
+}
+
+function closed(this: CountedSocket): void {
+  this[connectionKey]?.closed()
+}
+
+/** Why an answer did not get out. One that the application itself broke off is no client's fault. */
+function faultOf({ request, response }: Place): Fault {
+  if (request === null) return 1
+  if (response === null || response.destroyed) return 0
+  return request.complete ? 2 : 1
 }

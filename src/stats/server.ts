@@ -1,68 +1,68 @@
-// The statistics server: whoever connects gets the document, then the end.
+// The statistics server: whoever connects gets the document, then the end. With
+// --stats-http it is asked for and answered in HTTP.
 //
 // It must not be able to hold up the master. Sockets are Node's own, so writing
-// never blocks; a client that does not read has a deadline; and when too many
-// linger, the one that lingers longest goes first, so that a good client is
-// always served. A crowd shares one document: it is kept ten times as long as
-// it took to make, so that no number of clients takes more of the master than a
-// tenth. (uWSGI's master stands still for as long as one client of its unix
-// socket does not read.)
+// never blocks; the crowd bounds who may linger (crowd.ts), and all share one
+// document (press.ts). uWSGI's master stands still for as long as one client of
+// its unix socket does not read.
 
+import { createServer as createHttpServer } from 'node:http'
 import { createServer, type Socket } from 'node:net'
 import type { Listener } from '../listen.ts'
 import { log } from '../log.ts'
-import { snapshot } from './snapshot.ts'
+import { native } from '../native.ts'
+import type { Options } from '../options.ts'
+import { Crowd } from './crowd.ts'
+import { httpAnswer } from './http.ts'
+import { Press } from './press.ts'
+import type { Statistics } from './snapshot.ts'
 
-const deadlineMs = 5000
-const mostClients = 64
-const keptFor = 10
+/** What a client sends is dropped; one that sends more than this wants to keep us busy. */
+const mostSent = 2 ** 20
+
+type Manner = Pick<Options, 'statsHttp' | 'statsMin'>
 
 export class StatsServer {
-  private readonly clients = new Set<Socket>()
-  private document = { bytes: Buffer.alloc(0), until: 0 }
-  private readonly sockets: readonly Listener[]
+  private readonly crowd = new Crowd()
+  private readonly press: Press
 
-  constructor(listener: Listener, sockets: readonly Listener[]) {
-    this.sockets = sockets
-    // Whoever sends and ends first still gets the document.
-    const server = createServer({ allowHalfOpen: true }, (socket) => this.serve(socket))
+  constructor(listener: Listener, statistics: Statistics, { statsHttp, statsMin }: Manner) {
+    this.press = new Press(statistics, this.crowd, statsMin)
+    const isLocal = isLoopback(listener)
+    if (!isLocal)
+      log(
+        `*** WARNING: the stats server on ${listener.name} answers whoever can reach this machine, with the addresses and ` +
+          'headers of running requests: give --stats an address of 127.0.0.1 or a unix path ***',
+      )
+    const server = statsHttp ? this.httpServer(isLocal) : this.plainServer()
     server.on('error', () => {}) // out of descriptors: the client is gone, the master is not
     server.listen({ fd: listener.fd }, listener.backlog)
   }
 
-  private serve(socket: Socket): void {
-    this.clients.add(socket)
-    if (this.clients.size > mostClients) this.dismissOldest()
-    const deadline = setTimeout(() => socket.destroy(), deadlineMs)
-    socket
-      .on('error', () => {}) // it hung up on us
-      .on('close', () => {
-        clearTimeout(deadline)
-        this.clients.delete(socket)
+  private plainServer() {
+    // Whoever sends and ends first still gets the document.
+    return createServer({ allowHalfOpen: true }, (socket) => {
+      this.crowd.admit(socket)
+      // Closing with unread bytes would reset the connection, and the document with it.
+      socket.on('data', () => {
+        if (socket.bytesRead > mostSent) socket.destroy()
       })
-    // What it sends is read and dropped: closing with unread bytes would reset
-    // the connection, and the document with it.
-    socket.resume()
-    socket.end(this.current())
+      this.crowd.give(socket, socket, this.press.document() ?? Buffer.alloc(0))
+    })
   }
 
-  private current(): Buffer {
-    const begun = performance.now()
-    if (begun < this.document.until) return this.document.bytes
-    try {
-      const bytes = Buffer.from(JSON.stringify(snapshot(this.sockets), null, '\t'))
-      const now = performance.now()
-      this.document = { bytes, until: now + keptFor * (now - begun) }
-      return bytes
-    } catch (error) {
-      log(`uwshm: no statistics: ${(error as Error).message}`)
-      return Buffer.alloc(0) // the client tries again; the master must not end of it
-    }
+  private httpServer(isLocal: boolean) {
+    const server = createHttpServer({ maxHeaderSize: 8192, requireHostHeader: false }, (request, response) => {
+      const { status, headers, body } = httpAnswer(request, isLocal, () => this.press.document())
+      response.writeHead(status, { ...headers, 'Content-Length': body.length, Connection: 'close' })
+      if (request.method === 'HEAD') response.end()
+      else this.crowd.give(request.socket, response, body)
+    })
+    return server.prependListener('connection', (socket: Socket) => this.crowd.admit(socket))
   }
+}
 
-  private dismissOldest(): void {
-    const [oldest] = this.clients
-    oldest?.destroy()
-    this.clients.delete(oldest!)
-  }
+/** As bound, whatever name it was given by. */
+function isLoopback({ fd, address }: Listener): boolean {
+  return address.kind === 'unix' || /^(127\.|::1$|::ffff:127\.)/.test(String(native.boundAddress(fd)[0]))
 }

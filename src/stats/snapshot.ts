@@ -1,30 +1,135 @@
 // uWSGI's statistics document: the keys, their order and their units are what
 // dashboards read. Clients die of a missing key or a number that is no integer,
-// so every key is there; what is not measured yet is 0.
+// so every key is there, also where nothing is measured. What uWSGI lacks comes
+// after its keys.
 //
-// Everything comes from shared memory: no worker is asked.
+// Everything comes from shared memory and from the kernel: no worker is asked,
+// so it does not matter whether one can answer.
 
 import type { Listener } from '../listen.ts'
 import { lockRows } from '../locks/locks.ts'
 import { native, type WorkerFigures } from '../native.ts'
+import type { Options } from '../options.ts'
 import { version } from '../version.ts'
+import { MemoryReport, memoryOf } from './memory.ts'
+import { Redaction, requestVars } from './vars.ts'
 
-export function snapshot(sockets: readonly Listener[]) {
-  return {
-    version,
-    listen_queue: 0,
-    listen_queue_errors: 0,
-    signal_queue: 0,
-    load: 0,
-    pid: process.pid,
-    uid: process.getuid!(),
-    gid: process.getgid!(),
-    cwd: process.cwd(),
-    locks: lockRows(),
-    caches: native.cacheNames().map((_, index) => cacheRow(index)),
-    sockets: sockets.map(socketRow),
-    workers: native.workers().map(workerRow),
+/** Raised when a key changes its meaning; keys may be added. */
+const schema = 1
+/** Numbers of a core in `native.cores`. */
+const coreColumns = 6
+
+type View = Pick<Options, 'statsNoCores' | 'statsRedact' | 'memoryReport'>
+
+export class Statistics {
+  private readonly sockets: readonly Listener[]
+  private readonly withCores: boolean
+  private readonly redaction: Redaction
+  private readonly memory: MemoryReport | null
+  /** The folder may vanish; we stay in it. */
+  private readonly cwd = process.cwd()
+
+  constructor(sockets: readonly Listener[], { statsNoCores, statsRedact, memoryReport }: View) {
+    this.sockets = sockets
+    this.withCores = !statsNoCores
+    this.redaction = new Redaction(statsRedact)
+    this.memory = memoryReport ? new MemoryReport() : null
   }
+
+  /** What takes too long to be looked up when somebody asks. */
+  look(): void {
+    void this.memory?.look(native.workers().map(({ pid }) => pid))
+  }
+
+  snapshot() {
+    const queues = this.sockets.map(({ fd }) => native.socketQueue(fd))
+    const longest = Math.max(0, ...queues.map(([waiting]) => waiting))
+    const isPaused = native.paused()
+    const now = Date.now()
+    return {
+      version,
+      listen_queue: longest,
+      listen_queue_errors: queues.reduce((sum, [, , dropped]) => sum + dropped, 0),
+      signal_queue: 0,
+      load: longest,
+      pid: process.pid,
+      uid: process.getuid!(),
+      gid: process.getgid!(),
+      cwd: this.cwd,
+      daemons: [],
+      locks: lockRows(),
+      caches: native.cacheNames().map((_, index) => cacheRow(index)),
+      sockets: this.sockets.map(({ name }, index) => socketRow(name, queues[index]!)),
+      workers: native.workers().map((worker) => this.workerRow(worker, isPaused)),
+      generated_at: now,
+      uptime: Math.max(0, Math.floor(now / 1000) - native.startedOn()),
+      schema,
+    }
+  }
+
+  private workerRow(worker: WorkerFigures, isPaused: boolean) {
+    const { id, pid, accepting, requests, exceptions, beatAge } = worker
+    const loopTurns = beatAge >= 0
+    return {
+      id,
+      pid,
+      accepting,
+      requests,
+      delta_requests: worker.deltaRequests,
+      exceptions,
+      harakiri_count: 0,
+      signals: 0,
+      signal_queue: 0,
+      status: statusOf(worker, isPaused),
+      ...memoryOf(pid),
+      ...this.memory?.of(pid),
+      running_time: worker.runningTime,
+      last_spawn: worker.lastSpawn,
+      respawn_count: worker.respawnCount,
+      tx: worker.tx,
+      avg_rt: worker.avgRt,
+      apps: accepting ? [appRow(worker)] : [],
+      ...(this.withCores && { cores: this.coreRows(id) }),
+      in_flight: worker.inFlight,
+      core_overflows: worker.overflows,
+      loop_delay_p50: loopTurns ? worker.delayP50 : 0,
+      loop_delay_p99: loopTurns ? worker.delayP99 : 0,
+      loop_delay_max: loopTurns ? worker.delayMax : 0,
+      beat_age: beatAge,
+    }
+  }
+
+  private coreRows(worker: number) {
+    const figures = native.cores(worker)
+    return Array.from({ length: figures.length / coreColumns }, (_, id) => {
+      const at = id * coreColumns
+      const inRequest = figures[at + 1]!
+      return {
+        id,
+        requests: figures[at]!,
+        static_requests: 0,
+        routed_requests: 0,
+        offloaded_requests: 0,
+        write_errors: figures[at + 4]!,
+        read_errors: figures[at + 3]!,
+        in_request: inRequest,
+        vars: inRequest ? this.varsOf(worker, id) : [],
+        req_info: inRequest ? { request_start: figures[at + 2]! } : {},
+      }
+    })
+  }
+
+  private varsOf(worker: number, core: number): string[] {
+    const head = native.coreHead(worker, core)
+    return head === null ? [] : requestVars(head, this.redaction)
+  }
+}
+
+/** uWSGI shows a dead worker as idle until it is replaced; `cheap` is its word for one without a process. */
+function statusOf({ pid, inFlight }: WorkerFigures, isPaused: boolean): 'cheap' | 'busy' | 'pause' | 'idle' {
+  if (pid === 0) return 'cheap'
+  if (inFlight > 0) return 'busy'
+  return isPaused ? 'pause' : 'idle'
 }
 
 function cacheRow(index: number) {
@@ -46,64 +151,10 @@ function cacheRow(index: number) {
   }
 }
 
-function socketRow({ name, address, backlog }: Listener) {
-  return {
-    name,
-    proto: 'http',
-    queue: 0,
-    // uWSGI knows the queues of TCP sockets only.
-    max_queue: address.kind === 'tcp' ? backlog : 0,
-    shared: 0,
-    can_offload: 0,
-  }
+function socketRow(name: string, [queue, max_queue]: [number, number, number]) {
+  return { name, proto: 'http', queue, max_queue, shared: 0, can_offload: 0 }
 }
 
-function workerRow(worker: WorkerFigures) {
-  return {
-    id: worker.id,
-    pid: worker.pid,
-    accepting: worker.accepting,
-    requests: worker.requests,
-    delta_requests: worker.deltaRequests,
-    exceptions: 0,
-    harakiri_count: 0,
-    signals: 0,
-    signal_queue: 0,
-    status: statusOf(worker),
-    rss: 0,
-    vsz: 0,
-    running_time: 0,
-    last_spawn: worker.lastSpawn,
-    respawn_count: worker.respawnCount,
-    tx: 0,
-    avg_rt: 0,
-    apps: worker.accepting ? [appRow(worker)] : [],
-    cores: [coreRow(worker)],
-  }
-}
-
-/** uWSGI shows a dead worker as idle until it is replaced; `cheap` is its word for one without a process. */
-function statusOf({ pid, inFlight }: WorkerFigures): 'cheap' | 'busy' | 'idle' {
-  if (pid === 0) return 'cheap'
-  return inFlight > 0 ? 'busy' : 'idle'
-}
-
-function appRow({ requests }: WorkerFigures) {
-  return { id: 0, modifier1: 0, mountpoint: '', startup_time: 0, requests, exceptions: 0, chdir: '' }
-}
-
-/** A worker is one thread that serves many requests at a time: one core. */
-function coreRow({ requests, inFlight }: WorkerFigures) {
-  return {
-    id: 0,
-    requests,
-    static_requests: 0,
-    routed_requests: 0,
-    offloaded_requests: 0,
-    write_errors: 0,
-    read_errors: 0,
-    in_request: inFlight > 0 ? 1 : 0,
-    vars: [],
-    req_info: {},
-  }
+function appRow({ requests, exceptions, startupTime }: WorkerFigures) {
+  return { id: 0, modifier1: 0, mountpoint: '', startup_time: startupTime, requests, exceptions, chdir: '' }
 }

@@ -56,6 +56,16 @@ TEST_F(AccountingTest, AHeadIsReadOnlyWhileItsRequestRuns) {
   EXPECT_FALSE(rows_.Head(1, 0, &head));
 }
 
+TEST_F(AccountingTest, ARequestThatTakesItsTimeIsDescribedAgainAndKeepsItsStart) {
+  rows_.Begin(1, 1, kHead, 3, 10);
+  rows_.Describe(1, 1, kHead, 5);
+  std::string head;
+  EXPECT_TRUE(rows_.Head(1, 1, &head));
+  EXPECT_EQ(head, "GET\n/");
+  EXPECT_EQ(rows_.core(1, 1).started_at, 10u);
+  EXPECT_EQ(rows_.worker(1).in_flight, 1u);
+}
+
 TEST_F(AccountingTest, AHeadThatIsTooLongIsCutAtTheEndOfItsRoom) {
   const std::string longest(CoreRow::kHead + 100, 'x');
   rows_.Begin(1, 2, reinterpret_cast<const uint8_t*>(longest.data()), static_cast<uint32_t>(longest.size()), 10);

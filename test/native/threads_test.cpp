@@ -63,8 +63,16 @@ class ThreadsTest : public ::testing::TestWithParam<Shape> {
         status =
             cache().Store(caller, keys[key], die < 550 ? How::kAdd : How::kReplace, bytes, size, flags, expires_at);
         if (status == Status::kExists || status == Status::kFull) status = Status::kOk;
-      } else if (die < 850) {
+      } else if (die < 800) {
         status = cache().Remove(caller, keys[key]);
+      } else if (die < 850) {
+        uint8_t bytes[200];
+        Found found{};
+        Proof proof{};
+        status = cache().Pop(caller, keys[key], bytes, sizeof bytes, &found);
+        const char* what = nullptr;
+        if (status == Status::kOk) what = ReadProof(bytes, key, found.size, found.flags, &proof);
+        if (what != nullptr) return what;
       } else if (die < 990) {
         uint64_t result = 0;
         const uint32_t counter = dice.Below(kCounters);
@@ -80,6 +88,10 @@ class ThreadsTest : public ::testing::TestWithParam<Shape> {
         status = cache().Keys(caller, &listed);
         for (const std::string& name : listed)
           if (std::find(names_.begin(), names_.end(), name) == names_.end()) return "a key that nobody stored";
+        for (uint32_t counter = 0; counter < kCounters; counter++) {
+          const auto times = std::count(listed.begin(), listed.end(), names_[kKeys + counter]);
+          if (times > 1 || (times == 0 && counted[counter] != 0)) return "a key that stays was not told exactly once";
+        }
       }
       if (status != Status::kOk && status != Status::kNotFound)
         return "status " + std::to_string(static_cast<int>(status));

@@ -12,7 +12,7 @@ const src = join(import.meta.dirname, '../../src')
 const house: Record<string, { holds: string[]; from: string[] }> = {
   doors: {
     holds: ['cli', 'index', 'worker'],
-    from: ['master', 'worker', 'api', 'memory', 'sockets', 'words', 'native'],
+    from: ['master', 'worker', 'api', 'stats', 'memory', 'sockets', 'words', 'native'],
   },
   master: {
     holds: ['master', 'crew', 'respawn', 'typescript', 'create'],

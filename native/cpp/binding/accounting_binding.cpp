@@ -22,24 +22,44 @@ Accounting* Rows() {
 
 uint64_t Whole(double number) { return number > 0 ? static_cast<uint64_t>(number) : 0; }
 
+// The head in an argument. A header's characters are its bytes: Node's parser makes latin1 of them.
+struct Head {
+  char bytes[CoreRow::kHead + 1];
+  size_t size = 0;
+
+  void Read(napi_env env, napi_value text) { napi_get_value_string_latin1(env, text, bytes, sizeof bytes, &size); }
+  const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(bytes); }
+};
+
 // requestStarted(core, head) → its start, boot-time microseconds.
 napi_value RequestStarted(napi_env env, napi_callback_info info) {
   napi_value arguments[2], started = nullptr;
-  size_t count = 2, size = 0;
+  size_t count = 2;
   int32_t core = -1;
-  char head[CoreRow::kHead + 1];
+  Head head;
   const uint64_t now = Microseconds(CLOCK_BOOTTIME);
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   napi_get_value_int32(env, arguments[0], &core);
   if (Accounting* rows = Rows()) {
     const bool placed = core >= 0 && static_cast<uint32_t>(core) < rows->cores();
-    // A header's characters are its bytes: Node's parser makes latin1 of them.
-    if (placed) napi_get_value_string_latin1(env, arguments[1], head, sizeof head, &size);
-    rows->Begin(ProcessWorker(), placed ? static_cast<uint32_t>(core) : Accounting::kNoCore,
-                reinterpret_cast<uint8_t*>(head), static_cast<uint32_t>(size), now);
+    if (placed) head.Read(env, arguments[1]);
+    rows->Begin(ProcessWorker(), placed ? static_cast<uint32_t>(core) : Accounting::kNoCore, head.data(),
+                static_cast<uint32_t>(head.size), now);
   }
   napi_create_double(env, static_cast<double>(now), &started);
   return started;
+}
+
+// requestHead(core, head)
+napi_value RequestHead(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const uint32_t core = static_cast<uint32_t>(arguments.Int(0));
+  Accounting* rows = Rows();
+  if (rows == nullptr || core >= rows->cores()) return nullptr;
+  Head head;
+  head.Read(env, arguments.Raw(1));
+  rows->Describe(ProcessWorker(), core, head.data(), static_cast<uint32_t>(head.size));
+  return nullptr;
 }
 
 // requestEnded(core, startedAt, tx, fault)
@@ -132,9 +152,11 @@ napi_value Workers(napi_env env, napi_callback_info) {
   if (rows == nullptr) return nullptr;
   napi_value list = nullptr;
   napi_create_array_with_length(env, rows->workers(), &list);
+  const uint64_t now = BootMilliseconds();
   for (uint32_t id = 1; id <= rows->workers(); id++) {
     const WorkerRow& row = rows->worker(id);
-    const uint64_t requests = rows->Requests(id), before = row.requests_at_spawn;
+    const uint64_t requests = rows->Requests(id), before = row.requests_at_spawn, beat = row.beat_at;
+    const uint64_t age = now > beat ? now - beat : 0;
     const struct {
       const char* name;
       uint64_t number;
@@ -156,7 +178,7 @@ napi_value Workers(napi_env env, napi_callback_info) {
         {"delayP50", row.delay_p50},
         {"delayP99", row.delay_p99},
         {"delayMax", row.delay_max},
-        {"beatAt", row.beat_at},
+        {"beatAge", beat == 0 ? ~uint64_t{0} : age},
     };
     napi_value object = nullptr;
     napi_create_object(env, &object);
@@ -248,6 +270,7 @@ napi_value WorkerId(napi_env env, napi_callback_info) { return Number(env, Proce
 void InitAccounting(napi_env env, napi_value exports) {
   const FunctionRow functions[] = {
       {"requestStarted", RequestStarted},
+      {"requestHead", RequestHead},
       {"requestEnded", RequestEnded},
       {"sent", Sent},
       {"exceptionRaised", ExceptionRaised},
