@@ -40,6 +40,7 @@ const messages = {
   EXISTS: 'cache %s: the key exists already; use update to replace it',
   CHANGED: 'cache %s: the value is not the expected one; read it again',
   FULL: 'cache %s is full; raise items',
+  CROWDED: 'cache %s: too many keys share one chain; use hash=keyed, or raise hashsize',
   KEY_EMPTY: 'cache %s: a key has at least one byte',
   KEY_TOO_LONG: 'cache %s: the key is longer than its keysize; raise keysize',
   VALUE_TOO_LARGE: 'cache %s: the value is larger than its blocksize; raise blocksize',

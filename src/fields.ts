@@ -101,6 +101,16 @@ export function text(help: string, says: Says<string> & { syntax?: string; longe
   })
 }
 
+/** One of a few words. */
+export function choice<const W extends string>(
+  help: string,
+  words: readonly W[],
+  { instead, ...says }: Says<W> & { instead?: string } = {},
+): Field<W> {
+  const expected = `one of ${words.join(', ')}${instead ? `; ${instead}` : ''}`
+  return field(help, says, words.join('|'), expected, (value) => words.find((word) => word === value))
+}
+
 /** On or off. uWSGI reads `flag=0` as on in key-values; we do not (docs/differences.md). */
 export function flag(help: string, says: Says<boolean> = {}): Field<boolean> {
   const read = (value: unknown) => {

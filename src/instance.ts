@@ -24,13 +24,16 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
     processes,
     threads,
     lockEngine,
-    cache2.map(({ name, items, blocksize, keysize, hashsize, math_initial }) => [
-      name,
-      items,
-      blocksize,
-      keysize,
-      hashsize,
-      math_initial,
+    cache2.map((cache) => [
+      cache.name,
+      cache.items,
+      cache.blocksize,
+      cache.keysize,
+      cache.hashsize,
+      cache.math_initial,
+      cache.hash,
+      cache.lastmod,
+      cache.no_expire || cache.lazy_expire,
     ]),
     memoryLimit(),
   )

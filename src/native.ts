@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with. */
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone. */
 export type CacheGeometry = [
   name: string,
   items: number,
@@ -16,6 +16,9 @@ export type CacheGeometry = [
   keysize: number,
   hashsize: number,
   mathInitial: bigint,
+  hash: 'keyed' | 'djb33x' | 'murmur2',
+  lastmod: boolean,
+  isUnswept: boolean,
 ]
 
 /** Why the last refused write of a cache was refused. */
@@ -23,6 +26,7 @@ export type Refusal =
   | 'EXISTS'
   | 'CHANGED'
   | 'FULL'
+  | 'CROWDED'
   | 'KEY_EMPTY'
   | 'KEY_TOO_LONG'
   | 'VALUE_TOO_LARGE'
@@ -85,6 +89,16 @@ export interface CacheFigures {
   miss: number
   full: number
   repairs: number
+  /** Items that were removed because they had expired. */
+  expired: number
+  /** Items of the longest chain that there ever was. */
+  longestChain: number
+  /** Memory that it takes. */
+  bytes: number
+  /** Epoch seconds; 0 = never, or without `lastmod`. */
+  lastModifiedAt: number
+  /** Refused writes by reason. */
+  refused: Record<Refusal, number>
 }
 
 /** A process slot in use. */

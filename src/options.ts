@@ -9,7 +9,19 @@
 import { parseArgs } from 'node:util'
 import type { Address } from './address.ts'
 import { UwsgiError } from './errors.ts'
-import { address, argument, bytes, count, type Field, flag, integer64, list, statsAddress, text } from './fields.ts'
+import {
+  address,
+  argument,
+  bytes,
+  choice,
+  count,
+  type Field,
+  flag,
+  integer64,
+  list,
+  statsAddress,
+  text,
+} from './fields.ts'
 import { keyval, type Values } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
@@ -31,14 +43,24 @@ export const cache2 = keyval(
       fallback: 0,
       fallbackText: 'items',
     }),
+    hash: choice(
+      'which chain a key goes to; keyed has a seed of its own at each start',
+      ['keyed', 'djb33x', 'murmur2'],
+      {
+        fallback: 'keyed',
+        instead: 'random, rand and rr choose anew at each call, so nothing that they store is found again',
+      },
+    ),
+    lastmod: flag('keep the time of the last change, for last_modified_at in the statistics'),
+    no_expire: flag('nobody sweeps it: what has expired makes room when it is full'),
+    lazy_expire: flag('the same as no_expire', { aliases: ['lazy'] }),
     math_initial: integer64('what a counter is before its first operation', { fallback: 0n }),
   },
   {
     example: 'name=pages,items=10000',
     later: (
       'bitmap purge_lru lru store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
-      'udp_servers udpserver udpservers hash lastmod ignore_full lazy_expire lazy sweep_on_full ' +
-      'clear_on_full no_expire'
+      'udp_servers udpserver udpservers ignore_full sweep_on_full clear_on_full'
     ).split(' '),
     settle(cache, where) {
       if (cache.items === undefined) return

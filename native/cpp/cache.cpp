@@ -2,6 +2,7 @@
 #include "cache.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace uwshm {
 namespace {
@@ -71,7 +72,7 @@ Status Cache::Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t thr
     return Status::kForeign;
   locks_ = locks;
   Lay(CachePlaces::Of(geometry_));
-  return Status::kOk;
+  return rules_.hash < kHashKinds ? Status::kOk : Status::kForeign;
 }
 
 void Cache::Lay(const CachePlaces& at) {
@@ -81,6 +82,7 @@ void Cache::Lay(const CachePlaces& at) {
   name_.assign(header->name, strnlen(header->name, sizeof header->name));
   slots_ = static_cast<uint32_t>(geometry_.slots());
   stripe_mask_ = geometry_.stripes() - 1;
+  longest_chain_ = geometry_.longest_chain();
   long_key_stride_ = at.long_key_stride;
   block_stride_ = at.block_stride;
   pool_ = segment_.At<Pool>(at.pool);
@@ -96,11 +98,19 @@ void Cache::Lay(const CachePlaces& at) {
 Status Cache::KeyOf(const uint8_t* bytes, size_t size, Key* key) const {
   if (size == 0) return Status::kKeyEmpty;
   if (size > geometry_.keysize) return Status::kKeyTooLong;
-  const uint64_t hash = HashOf(seed_, bytes, size);
   key->bytes = bytes;
   key->size = static_cast<uint32_t>(size);
-  key->hash = static_cast<uint32_t>(hash >> 32);
-  key->bucket = static_cast<uint32_t>(hash) & (geometry_.hashsize - 1);
+  uint32_t bucket;
+  switch (static_cast<HashKind>(rules_.hash)) {
+    case HashKind::kDjb33x: bucket = key->hash = Djb33x(bytes, size); break;
+    case HashKind::kMurmur2: bucket = key->hash = Murmur2(bytes, size); break;
+    default: {
+      const uint64_t hash = HashOf(seed_, bytes, size);
+      key->hash = static_cast<uint32_t>(hash >> 32);
+      bucket = static_cast<uint32_t>(hash);
+    }
+  }
+  key->bucket = bucket & (geometry_.hashsize - 1);
   key->stripe = key->bucket & stripe_mask_;
   return Status::kOk;
 }
@@ -108,7 +118,8 @@ Status Cache::KeyOf(const uint8_t* bytes, size_t size, Key* key) const {
 bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
   place->link = key.bucket;
   Slot slot = buckets_[key.bucket].load(std::memory_order_acquire);
-  for (uint32_t steps = 0; slot != 0; steps++) {
+  uint32_t steps = 0;
+  for (; slot != 0; steps++) {
     if (!ValidSlot(slot) || steps > slots_) return false;
     // A torn chain may be a circle: look up from the page now and then.
     if ((steps & 63) == 63 && stripes_[key.stripe].sequence.load(std::memory_order_acquire) != sequence) return false;
@@ -125,6 +136,7 @@ bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
     slot = item.chain_next.load(std::memory_order_acquire);
   }
   place->slot = slot;
+  place->before = steps;
   return true;
 }
 
@@ -189,6 +201,11 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
         return objection;
       }
     }
+    if (!present && place.before >= longest_chain_) {
+      guard.Release();
+      ReturnReserved(caller);
+      return Status::kCrowded;
+    }
     const Slot reserved = cell.reserved.load(std::memory_order_relaxed);
     if (!present && reserved == 0) {
       guard.Release();
@@ -197,14 +214,18 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       continue;  // somebody may have stored the key meanwhile: look again
     }
     Announce(key.stripe, expires_at);
+    Modify(caller);
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
     if (present) {
+      if (how == How::kAdd) Bump(cell.expired);  // otherwise it would be in the way
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
       Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count});
       guard.Release();
       ReturnReserved(caller);
     } else {
       item.chain_next.store(0, std::memory_order_relaxed);
+      if (place.before >= stripe.longest.load(std::memory_order_relaxed))
+        stripe.longest.store(place.before + 1, std::memory_order_relaxed);
       Apply(cell, StripeLock(key.stripe), {place.link, 0, fresh, reserved, 0, count + 1});
     }
     return Status::kOk;
@@ -226,6 +247,7 @@ Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_
             (item.flags.load(std::memory_order_relaxed) & kText) != 0)
           return Status::kNotANumber;
         if (!Compute(math, LoadWord(ValueOf(place.slot)), n, result)) return Status::kDivision;
+        Modify(caller);
         StoreWord(ValueOf(place.slot), *result);
         return Status::kOk;
       }
@@ -243,6 +265,7 @@ Status Cache::Touch(const Caller& caller, const Key& key, uint64_t expires_at) {
   if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
   if (place.slot == 0 || Expired(At(place.slot), caller)) return Status::kNotFound;
   Announce(key.stripe, expires_at);
+  Modify(caller);
   // A death before this store leaves the stripe expecting something too early: I5 allows that.
   std::atomic_signal_fence(std::memory_order_seq_cst);
   At(place.slot).expires_at.store(expires_at, std::memory_order_relaxed);
@@ -258,6 +281,7 @@ Status Cache::Remove(const Caller& caller, const Key& key) {
   if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
   if (place.slot == 0) return Status::kNotFound;
   const bool expired = Expired(At(place.slot), caller);
+  if (expired) Bump(cells_[caller.thread].expired);
   Unlink(caller, key.stripe, place);
   guard.Release();
   ReturnReserved(caller);
@@ -293,13 +317,21 @@ Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most
 
 CacheFigures Cache::Figures(uint32_t threads_used) const {
   CacheFigures figures{};
-  for (uint32_t i = 0; i < geometry_.stripes(); i++) figures.items += stripes_[i].count.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < geometry_.stripes(); i++) {
+    figures.items += stripes_[i].count.load(std::memory_order_relaxed);
+    figures.longest_chain =
+        std::max<uint64_t>(figures.longest_chain, stripes_[i].longest.load(std::memory_order_relaxed));
+  }
   for (uint32_t i = 0; i < threads_used; i++) {
     const Cell& cell = cells_[i];
     figures.hits += cell.hits.load(std::memory_order_relaxed);
     figures.misses += cell.misses.load(std::memory_order_relaxed);
     figures.full += cell.full.load(std::memory_order_relaxed);
     figures.repairs += cell.repairs.load(std::memory_order_relaxed);
+    figures.expired += cell.expired.load(std::memory_order_relaxed);
+    figures.modified_at = std::max(figures.modified_at, cell.modified_at.load(std::memory_order_relaxed));
+    for (size_t status = 0; status < std::size(figures.refused); status++)
+      figures.refused[status] += cell.refused[status].load(std::memory_order_relaxed);
   }
   return figures;
 }

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -48,8 +49,12 @@ struct Expected {
 enum class Math : uint8_t { kAdd, kMultiply, kDivide };
 
 struct CacheFigures {
-  uint64_t items, hits, misses, full, repairs;
+  uint64_t items, hits, misses, full, repairs, expired;
+  uint64_t modified_at;  // boot-time milliseconds, 0 = never, or not wanted
+  uint64_t longest_chain;
+  uint64_t refused[16];  // by Status
 };
+static_assert(static_cast<uint32_t>(Status::kBusy) <= std::size(CacheFigures{}.refused));
 
 class Cache final : public Repairable {
  public:
@@ -62,6 +67,7 @@ class Cache final : public Repairable {
 
   const std::string& name() const { return name_; }
   const CacheGeometry& geometry() const { return geometry_; }
+  const CacheRules& rules() const { return rules_; }
   Segment& segment() { return segment_; }
 
   // kOk, kKeyEmpty or kKeyTooLong; only then may the key be used.
@@ -92,7 +98,7 @@ class Cache final : public Repairable {
   // looks at until they are published. nullptr: the cache is corrupt.
   uint8_t* Begin(const Caller& caller);
   // Publishes what was written there. kOk, kExists (kAdd only), kNotFound and
-  // kChanged (kSwap only), kFull, kBusy, kCorrupt. `expected` goes with kSwap.
+  // kChanged (kSwap only), kFull, kCrowded, kBusy, kCorrupt. `expected` goes with kSwap.
   Status Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
                  const Expected* expected = nullptr);
   // Begin, copy, Publish. kValueTooLarge as well.
@@ -133,6 +139,11 @@ class Cache final : public Repairable {
   // Removes what has expired, about `most` items at a time; a busy stripe is left for the next time.
   uint64_t Sweep(const Caller& caller, uint64_t most = UINT64_MAX);
 
+  // Counts a write that was answered with kExists .. kDivision.
+  void CountRefusal(const Caller& caller, Status status) {
+    Bump(cells_[caller.thread].refused[static_cast<uint32_t>(status)]);
+  }
+
   CacheFigures Figures(uint32_t threads_used) const;
   uint32_t HolderPid() const;
 
@@ -151,6 +162,7 @@ class Cache final : public Repairable {
   struct Place {
     Slot slot;
     uint32_t link;
+    uint32_t before = 0;  // items of the chain that stand before it
   };
 
   // A step from one valid state to the next, committed by storing one link.
@@ -180,6 +192,11 @@ class Cache final : public Repairable {
   bool Find(const Key& key, uint32_t sequence, Place* place) const;
   // What speaks against a write, apart from room. REQUIRES: the key's stripe locked.
   Status Objection(const Caller& caller, How how, const Place& place, const Expected* expected) const;
+  // REQUIRES: before the change, so that a death in between tells too late a time, never too early a one.
+  void Modify(const Caller& caller) {
+    if ((rules_.ways & kKeepsModified) != 0)
+      cells_[caller.thread].modified_at.store(caller.now(), std::memory_order_relaxed);
+  }
   // Nothing in the stripe will expire before `expires_at`. REQUIRES: its lock; before the item has that expiry.
   void Announce(uint32_t stripe, uint64_t expires_at);
   template <class Take>
@@ -222,6 +239,7 @@ class Cache final : public Repairable {
   std::string name_;
   uint32_t slots_ = 0;
   uint32_t stripe_mask_ = 0;
+  uint64_t longest_chain_ = 0;
   uint64_t long_key_stride_ = 0, block_stride_ = 0;
   Pool* pool_ = nullptr;
   Stripe* stripes_ = nullptr;

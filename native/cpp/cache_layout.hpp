@@ -7,7 +7,7 @@
 //   stripes_at ───┼──────────────────────────────────────────────────────┤
 //     Stripe ×    │ sequence, count, earliest expiry                64 B │
 //   cells_at ─────┼──────────────────────────────────────────────────────┤
-//     Cell ×      │ per thread: intent, spare, reserved, counters  128 B │
+//     Cell ×      │ per thread: intent, spare, reserved, counters  256 B │
 //   buckets_at ───┼──────────────────────────────────────────────────────┤
 //     buckets     │ u32 × hashsize     first item of each chain          │
 //   items_at ─────┼──────────────────────────────────────────────────────┤
@@ -71,10 +71,16 @@ namespace uwshm {
 
 using Slot = uint32_t;  // 0 = none
 
+enum CacheWays : uint32_t {
+  kKeepsModified = 1,  // lastmod: the time of the last change is wanted
+  kNotSwept = 2,       // the sweeper leaves it alone
+};
+
 // How a cache behaves, beside what its geometry gives. Each process reads it once.
 struct CacheRules {
   int64_t math_initial;  // what a counter is before its first operation
-  uint64_t unused;
+  uint32_t hash;         // HashKind
+  uint32_t ways;         // CacheWays
 };
 
 struct CacheHeader {
@@ -97,7 +103,9 @@ struct Stripe {
   alignas(64) std::atomic<uint32_t> sequence;
   std::atomic<uint32_t> count;     // live items
   std::atomic<uint64_t> earliest;  // no item expires before; 0 = none expires
-  uint64_t spare[6];               // eviction: ends of the recency list, the hand
+  std::atomic<uint32_t> longest;   // items of the longest chain that there ever was
+  uint32_t unused;
+  uint64_t spare[5];  // eviction: ends of the recency list, the hand
 };
 static_assert(sizeof(Stripe) == 64);
 
@@ -114,16 +122,20 @@ static_assert(sizeof(Intent) == 32);
 
 struct Cell {
   alignas(64) Intent intent;
-  std::atomic<uint32_t> spare;     // 0 = not used yet: max_items + 1 + thread
-  std::atomic<uint32_t> reserved;  // taken from the pool, not yet published
-  uint64_t gap[3];
+  std::atomic<uint32_t> spare;        // 0 = not used yet: max_items + 1 + thread
+  std::atomic<uint32_t> reserved;     // taken from the pool, not yet published
+  std::atomic<uint64_t> modified_at;  // boot-time milliseconds of this thread's last change; 0 = none
+  uint64_t gap[2];
   alignas(64) std::atomic<uint64_t> hits;
   std::atomic<uint64_t> misses;
   std::atomic<uint64_t> full;
   std::atomic<uint64_t> repairs;
-  uint64_t room[4];  // evictions, expirations, refusals
+  std::atomic<uint64_t> expired;  // items removed because they had expired
+  uint64_t room[3];               // evictions
+  // Writes that were refused, by Status: for those who wonder where their items are.
+  alignas(64) std::atomic<uint64_t> refused[16];
 };
-static_assert(sizeof(Cell) == 128);
+static_assert(sizeof(Cell) == 256);
 
 // A key stands in one of three places, by its length: so that a short one shares
 // the item's cache line, and nobody pays for the longest.
@@ -161,6 +173,12 @@ struct CacheGeometry {
 
   uint32_t stripes() const { return hashsize < 256 ? hashsize : 256; }
   uint32_t locks() const { return stripes() + 1; }
+  // Beyond it a chain takes no more: whoever can choose the keys of one chain
+  // must not make everybody's calls slow. A hash that spreads never comes near.
+  uint64_t longest_chain() const {
+    const uint64_t usual = (uint64_t{max_items} + hashsize - 1) / hashsize;
+    return usual > 64 ? 16 * usual : 1024;
+  }
   uint64_t slots() const { return uint64_t{max_items} + threads; }
 };
 

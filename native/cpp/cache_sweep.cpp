@@ -38,7 +38,9 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
     const uint64_t at = item.expires_at.load(std::memory_order_relaxed);
     return at != 0 && at <= now;
   };
+  const uint64_t before = *removed;
   Status status = RemoveWhere(caller, stripe, mode, expired, removed);
+  Bump(cells_[caller.thread].expired, *removed - before);
   if (status != Status::kOk) return status;
 
   // One whole look under one lock tells exactly what expires first; while the
@@ -62,6 +64,7 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
 
 uint64_t Cache::Sweep(const Caller& caller, uint64_t most) {
   uint64_t removed = 0;
+  if ((rules_.ways & kNotSwept) != 0) return 0;
   for (uint32_t stripe = 0; stripe <= stripe_mask_ && removed < most; stripe++) {
     // A pool whose owner does not go on is waited for once, not once a stripe.
     if (ReturnReserved(caller) != Status::kOk) break;

@@ -13,6 +13,7 @@ enum class Status : uint8_t {
   kExists,
   kChanged,
   kFull,
+  kCrowded,
   kKeyEmpty,
   kKeyTooLong,
   kValueTooLarge,

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <set>
 #include <thread>
@@ -267,7 +268,7 @@ TEST_F(CacheTest, MultiplicationWrapsAndDivisionTruncatesTowardsZero) {
 }
 
 TEST_F(CacheTest, WhatHasNoResultIsRefusedAndTheCounterStays) {
-  Make(10, 16, 100, 4, 2, {INT64_MIN, {}});
+  Make(10, 16, 100, 4, 2, {INT64_MIN, 0, 0});
   int64_t result = 0;
   EXPECT_EQ(Calculate("absent", Math::kDivide, 0, &result), Status::kDivision);
   EXPECT_EQ(Calculate("absent", Math::kDivide, -1, &result), Status::kDivision);
@@ -283,7 +284,7 @@ TEST_F(CacheTest, WhatHasNoResultIsRefusedAndTheCounterStays) {
 }
 
 TEST_F(CacheTest, ACounterBeginsWhereTheCacheSays) {
-  Make(10, 16, 100, 4, 2, {100, {}});
+  Make(10, 16, 100, 4, 2, {100, 0, 0});
   int64_t result = 0;
   EXPECT_EQ(Calculate("sum", Math::kAdd, 5, &result), Status::kOk);
   EXPECT_EQ(result, 105);
@@ -291,6 +292,117 @@ TEST_F(CacheTest, ACounterBeginsWhereTheCacheSays) {
   EXPECT_EQ(result, -300);
   EXPECT_EQ(Calculate("quotient", Math::kDivide, 8, &result), Status::kOk);
   EXPECT_EQ(result, 12);
+}
+
+TEST_F(CacheTest, EveryHashFindsWhatWasStoredUnderIt) {
+  for (uint32_t hash = 0; hash < kHashKinds; hash++) {
+    Instance instance;
+    CacheSpec spec = Spec("subject", 500, 16, 100, 64);
+    spec.rules.hash = hash;
+    test_clock_ms = 1000;
+    CreateOrEnd(instance, {spec}, 2, TestMs);
+    Caller caller{};
+    ASSERT_EQ(instance.EnterThread(&caller), Status::kOk);
+    Cache& cache = *instance.caches()[0];
+    for (int i = 0; i < 500; i++) {
+      const std::string name = "user" + std::to_string(i);
+      ASSERT_EQ(cache.Store(caller, KeyFor(cache, name), How::kAdd, name.data(), name.size(), 0, 0), Status::kOk);
+    }
+    for (int i = 0; i < 500; i++) {
+      const std::string name = "user" + std::to_string(i);
+      std::string value;
+      cache.Read(caller, KeyFor(cache, name), Cache::kUncounted, [&](const uint8_t* bytes, const Found& found) {
+        value.assign(reinterpret_cast<const char*>(bytes), found.size);
+      });
+      ASSERT_EQ(value, name) << kHashNames[hash];
+    }
+    EXPECT_EQ(cache.Check(), "");
+    const uint64_t longest = cache.Figures(1).longest_chain;
+    if (hash == static_cast<uint32_t>(HashKind::kMurmur2)) EXPECT_GE(longest, 90u) << "user10 to user99 share a chain";
+    else EXPECT_LT(longest, 40u);
+    instance.Leave();
+  }
+}
+
+// 2,000 keys that murmur2 sends to one chain: they differ in their last byte and a half only.
+TEST_F(CacheTest, AChainTakesSoMuchAndNoMoreAndTheRestGoesOn) {
+  Make(5000, 8, 100, 4096, 2, {0, static_cast<uint32_t>(HashKind::kMurmur2), 0});
+  uint32_t stored = 0, crowded = 0;
+  for (int i = 0; i < 2000; i++) {
+    const std::string key = {'k', 'e', 'y', 's', static_cast<char>('A' + i % 50), static_cast<char>('A' + i / 50)};
+    // Six bytes: two are left over, and murmur2 takes the first two again.
+    const Status status = Set(key, "v");
+    (status == Status::kOk ? stored : crowded)++;
+    ASSERT_TRUE(status == Status::kOk || status == Status::kCrowded);
+  }
+  EXPECT_EQ(stored, 1024u);
+  EXPECT_EQ(crowded, 976u);
+  EXPECT_EQ(cache().Figures(1).longest_chain, 1024u);
+  EXPECT_EQ(Set("another", "v"), Status::kOk);
+  EXPECT_EQ(Update("keysAA", "new"), Status::kOk) << "what is there can be replaced";
+  EXPECT_EQ(Del("keysAA"), Status::kOk);
+  EXPECT_EQ(Set("keys~~", "v"), Status::kOk);
+}
+
+TEST_F(CacheTest, ALongChainIsAllowedWhereThereAreFewBuckets) {
+  Make(5000, 8, 100, 2);
+  for (int i = 0; i < 5000; i++) ASSERT_EQ(Set(std::to_string(i), "v"), Status::kOk);
+}
+
+TEST_F(CacheTest, TheTimeOfTheLastChangeIsKeptWhereItIsWanted) {
+  Make(10, 16, 100, 4, 2, {0, 0, kKeepsModified});
+  auto modified = [&] { return cache().Figures(1).modified_at; };
+  EXPECT_EQ(modified(), 0u);
+  Set("k", "v", 9000);
+  EXPECT_EQ(modified(), 1000u);
+  test_clock_ms = 1500;
+  Get("k"), Set("k", "refused"), Del("absent"), Swap("k", "other", "new");
+  EXPECT_EQ(modified(), 1000u) << "nothing was changed";
+  int64_t result;
+  const std::function<void()> changes[] = {[&] { Update("k", "v", 9000); },
+                                           [&] { Swap("k", "v", "w", 9000); },
+                                           [&] { cache().Touch(caller_, KeyFor(cache(), "k"), 3000); },
+                                           [&] { Calculate("n", Math::kAdd, 1, &result); },
+                                           [&] { Calculate("n", Math::kMultiply, 1, &result); },
+                                           [&] { Pop("n"); },
+                                           [&] {
+                                             test_clock_ms = 4000;
+                                             cache().Sweep(caller_);
+                                           }};
+  for (const auto& change : changes) {
+    test_clock_ms++;
+    change();
+    EXPECT_EQ(modified(), TestMs());
+  }
+  EXPECT_EQ(Items(), 0u);
+}
+
+TEST_F(CacheTest, NoTimeIsKeptWhereNobodyAsked) {
+  Make(10, 16, 100, 4);
+  Set("k", "v");
+  EXPECT_EQ(cache().Figures(1).modified_at, 0u);
+}
+
+TEST_F(CacheTest, TheSweeperLeavesACacheAloneAndExpiryIsExactAllTheSame) {
+  Make(4, 16, 100, 4, 2, {0, 0, kNotSwept});
+  for (int i = 0; i < 4; i++) Set("key-" + std::to_string(i), "v", 2000);
+  test_clock_ms = 2000;
+  EXPECT_EQ(cache().Sweep(caller_), 0u);
+  EXPECT_EQ(Items(), 4u);
+  EXPECT_EQ(Get("key-0"), "(none)");
+  EXPECT_EQ(Set("key-1", "again"), Status::kOk);
+  for (int i = 0; i < 3; i++)
+    EXPECT_EQ(Set("new-" + std::to_string(i), "v"), Status::kOk) << "room is made when needed";
+}
+
+TEST_F(CacheTest, WhatWasRemovedBecauseItHadExpiredIsCounted) {
+  Make(10, 16, 100, 4);
+  for (int i = 0; i < 6; i++) Set("key-" + std::to_string(i), "v", 2000);
+  test_clock_ms = 2000;
+  Set("key-0", "v", 9000), Del("key-1"), Del("key-0");
+  EXPECT_EQ(cache().Figures(1).expired, 2u);
+  cache().Sweep(caller_);
+  EXPECT_EQ(cache().Figures(1).expired, 6u);
 }
 
 TEST_F(CacheTest, SwapReplacesOnlyTheExpectedValue) {

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { create, UwsgiError, uwsgi } from 'uwshm'
+import { native } from '../../dist/native.js'
 
 create({
   cache2: [
@@ -11,6 +12,7 @@ create({
     { name: 'tiny', items: 3, blocksize: 16, keysize: 8 },
     { name: 'huge', items: 1, blocksize: 2 ** 28 },
     { name: 'from ten', items: 10, math_initial: 10n },
+    { name: 'chosen', items: 5000, blocksize: 8, hash: 'murmur2', lastmod: true },
   ],
 })
 const pages = uwsgi.cache('pages')
@@ -276,6 +278,54 @@ test('scan goes over the keys with a prefix, delPrefix removes them', () => {
   assert.equal(pages.delPrefix(''), 600)
 })
 
+test('with a hash whose chains can be chosen, a chain takes so much and no more', () => {
+  const chosen = uwsgi.cache('chosen')
+  // murmur2 overlooks the last two of six bytes.
+  const keys = Array.from({ length: 1100 }, (_, i) => `keys${String.fromCharCode(48 + (i % 70), 48 + i / 70)}`)
+  const stored = keys.filter((key) => chosen.set(key, 'v'))
+  assert.equal(stored.length, 1024)
+  assert.equal(chosen.refusal, 'CROWDED')
+  assert.throws(() => uwsgi.cache('chosen', { strict: true }).set('keys~~', 'v'), code('CROWDED'))
+  assert.equal(chosen.set('another', 'v'), true)
+  const figures = native.cacheFigures(4)
+  assert.equal(figures.hash, 'murmur2')
+  assert.equal(figures.longestChain, 1024)
+  assert.equal(figures.refused.CROWDED, 77)
+})
+
+test('figures tell refusals by reason, expired items, memory, and the last change where it is wanted', () => {
+  const chosen = uwsgi.cache('chosen')
+  chosen.clear()
+  const before = native.cacheFigures(4)
+  const now = Date.now() / 1000
+  assert.ok(Math.abs(before.lastModifiedAt - now) < 3, `${before.lastModifiedAt} at ${now}`)
+  assert.equal(native.cacheFigures(0).lastModifiedAt, 0)
+  assert.ok(before.bytes > 4096 && before.bytes < 2 ** 24)
+  chosen.set('a', 'text')
+  for (const refused of [
+    () => chosen.set('a', 'b'),
+    () => chosen.cas('a', 'b', 'c'),
+    () => chosen.cas('b', 'b', 'c'),
+    () => chosen.set('', 'b'),
+    () => chosen.update('x'.repeat(2049), 'b'),
+    () => chosen.update('a', 'nine byte'),
+    () => chosen.inc('a'),
+    () => chosen.div('c', 0),
+  ])
+    assert.ok(!refused())
+  assert.deepEqual(native.cacheFigures(4).refused, {
+    ...before.refused,
+    EXISTS: 1,
+    CHANGED: 1,
+    ABSENT: 1,
+    KEY_EMPTY: 1,
+    KEY_TOO_LONG: 1,
+    VALUE_TOO_LARGE: 1,
+    NOT_A_NUMBER: 1,
+    DIVISION: 1,
+  })
+})
+
 test('text is no counter, eight bytes are', () => {
   pages.update('text', '12')
   assert.equal(pages.inc('text'), null)
@@ -328,7 +378,7 @@ test('an unknown cache is named, with those there are', () => {
   assert.throws(() => uwsgi.cacheGet('k', 'pagse'), {
     name: 'UwsgiError',
     code: 'UNKNOWN_CACHE',
-    message: 'no cache named pagse; known: pages, tiny, huge, from ten',
+    message: 'no cache named pagse; known: pages, tiny, huge, from ten, chosen',
   })
 })
 

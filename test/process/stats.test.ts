@@ -16,7 +16,9 @@ const workerKeys =
   'id pid accepting requests delta_requests exceptions harakiri_count signals signal_queue status rss vsz ' +
   'running_time last_spawn respawn_count tx avg_rt apps cores in_flight core_overflows loop_delay_p50 ' +
   'loop_delay_p99 loop_delay_max beat_age'
-const cacheKeys = 'name hash hashsize keysize max_items blocks blocksize items hits miss full last_modified_at'
+const cacheKeys =
+  'name hash hashsize keysize max_items blocks blocksize items hits miss full last_modified_at ' +
+  'bytes expired repairs longest_chain refused'
 
 test('the document has every key of uWSGI in its order, and integers only', async (t) => {
   const caches = ['--cache2', 'name=default,items=100', '--cache2', 'name=he said "a\\,b",items=7']

@@ -204,6 +204,14 @@ bool ExpiryArgument(const Call& call, size_t at, uint64_t* expires_at) {
 // An answer for the caller, rather than an error?
 bool IsAnswer(Status status) { return status < Status::kBusy; }
 
+// Remembers why a write was refused, and counts it.
+bool Done(const Call& call, Status status) {
+  call.bound->last = status;
+  if (status == Status::kOk) return true;
+  call.cache().CountRefusal(call.caller(), status);
+  return false;
+}
+
 napi_value GetString(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Key key;
@@ -287,8 +295,7 @@ napi_value Put(napi_env env, napi_callback_info info, How how) {
   }
   if (status == Status::kForeign) return nullptr;
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
-  call.bound->last = status;
-  return Boolean(env, status == Status::kOk);
+  return Boolean(env, Done(call, status));
 }
 
 napi_value Set(napi_env env, napi_callback_info info) { return Put(env, info, How::kAdd); }
@@ -319,8 +326,7 @@ napi_value Cas(napi_env env, napi_callback_info info) {
   }
   if (status == Status::kForeign) return nullptr;
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
-  call.bound->last = status;
-  return Boolean(env, status == Status::kOk);
+  return Boolean(env, Done(call, status));
 }
 
 napi_value Touch(napi_env env, napi_callback_info info) {
@@ -410,8 +416,7 @@ napi_value Counted(napi_env env, napi_callback_info info, Math math, int64_t n, 
   if (status == Status::kOk)
     status = call.cache().Calculate(call.caller(), key, math, down ? 0 - step : step, expires_at, &result);
   if (!IsAnswer(status)) return call.home().Throw(status, call.cache());
-  call.bound->last = status;
-  if (status != Status::kOk) return Null(env);
+  if (!Done(call, status)) return Null(env);
   napi_value value;
   if (big) napi_create_bigint_int64(env, static_cast<int64_t>(result), &value);
   else napi_create_int64(env, static_cast<int64_t>(result), &value);
@@ -514,19 +519,8 @@ napi_value Size(napi_env env, napi_callback_info info) {
 
 napi_value Refusal(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  const char* name = nullptr;
-  switch (call.bound->last) {
-    case Status::kNotFound: name = "ABSENT"; break;
-    case Status::kExists: name = "EXISTS"; break;
-    case Status::kChanged: name = "CHANGED"; break;
-    case Status::kFull: name = "FULL"; break;
-    case Status::kKeyEmpty: name = "KEY_EMPTY"; break;
-    case Status::kKeyTooLong: name = "KEY_TOO_LONG"; break;
-    case Status::kValueTooLarge: name = "VALUE_TOO_LARGE"; break;
-    case Status::kNotANumber: name = "NOT_A_NUMBER"; break;
-    case Status::kDivision: name = "DIVISION"; break;
-    default: return Null(env);
-  }
+  const char* name = RefusalName(call.bound->last);
+  if (name == nullptr) return Null(env);
   napi_value value;
   napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &value);
   return value;
@@ -599,6 +593,22 @@ napi_value Slab(napi_env env, napi_callback_info info) {
 }
 
 }  // namespace
+
+const char* RefusalName(Status status) {
+  switch (status) {
+    case Status::kNotFound: return "ABSENT";
+    case Status::kExists: return "EXISTS";
+    case Status::kChanged: return "CHANGED";
+    case Status::kFull: return "FULL";
+    case Status::kCrowded: return "CROWDED";
+    case Status::kKeyEmpty: return "KEY_EMPTY";
+    case Status::kKeyTooLong: return "KEY_TOO_LONG";
+    case Status::kValueTooLarge: return "VALUE_TOO_LARGE";
+    case Status::kNotANumber: return "NOT_A_NUMBER";
+    case Status::kDivision: return "DIVISION";
+    default: return nullptr;
+  }
+}
 
 void InitCache(napi_env env, napi_value exports) {
   const struct {

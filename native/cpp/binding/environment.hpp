@@ -75,6 +75,9 @@ uint32_t ProcessWorker();
 
 uint64_t BootMilliseconds();
 
+// The code of an outcome that refuses a write; nullptr for any other.
+const char* RefusalName(Status status);
+
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);
 void InitListen(napi_env env, napi_value exports);
