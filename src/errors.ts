@@ -33,7 +33,12 @@ const messages = {
   NO_MEMORY: 'cannot make the %s segment of %s bytes: %s',
   TOO_MANY_PROCESSES: 'all %s process slots are taken; raise --max-processes',
   TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',
+  UNKNOWN_SOCKET: 'no listening socket %s in this process; its master gave it %s, see --http-socket',
   UNKNOWN_CACHE: 'no cache named %s; known: %s',
+  FTOK: '--ftok %s: %s; name a file that exists',
+  LOCKS_IN_USE:
+    'the semaphores of that --ftok belong to a running instance, or to another program; give each instance a file of its own',
+  LOCK_BROKEN: '%s: its lock has been removed from outside (ipcrm?); start the master again',
   UNKNOWN_LOCK_ENGINE: 'no lock engine named %s; known: %s',
   CACHE_CORRUPT: 'cache %s failed its check (%s); clear it or restart',
   BUSY: 'cache %s: a lock was held for over %s ms by pid %s, which lives but does not go on; try again',

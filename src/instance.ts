@@ -7,18 +7,25 @@
 // starts, a second copy of this package inside a worker.
 //
 //   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
+//   UWSHM_OPT=<the options as they were written, as JSON>
 //
 // A reused pid or descriptor is noticed: every segment carries the instance id.
 
+import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
+import { log } from './log.ts'
 import { native } from './native.ts'
-import { completeOptions, type GivenOptions, type Options } from './options.ts'
+import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
+const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
-export function createInstance({ maxProcesses, processes, threads, lockEngine, cache2 }: Options): void {
+export function createInstance(options: Options): void {
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, written } = options
+  const left = native.reapLocks()
+  if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   native.create(
     maxProcesses,
     processes,
@@ -36,12 +43,21 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
       cache.no_expire || cache.lazy_expire,
     ]),
     memoryLimit(),
+    ftok === undefined ? 0 : keyOf(ftok),
+    persistentIpcsem,
   )
   // Takes this thread's slot while there is one: later, a house full of threads
   // or a frozen one would make `keepHouse` throw in a timer.
   native.sweep()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  process.env[OPTIONS] = JSON.stringify(written)
+}
+
+/** What the operator wrote when the instance was started. */
+export function writtenOptions(): WrittenOptions {
+  join()
+  return JSON.parse(process.env[OPTIONS] ?? '{}') as WrittenOptions
 }
 
 /**
@@ -77,6 +93,13 @@ export function join(): void {
     // Another thread of this process was faster.
     if (!(error instanceof UwsgiError && error.code === 'ALREADY_ATTACHED')) throw error
   }
+}
+
+/** As ftok(3) makes it for project 1, which is what uWSGI begins with. */
+function keyOf(file: string): number {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined) throw new UwsgiError('FTOK', file, 'ENOENT')
+  return (1 << 24) | ((found.dev & 0xff) << 16) | (found.ino & 0xffff)
 }
 
 /** Bytes that the caches' items may take: what the container or the machine has. */

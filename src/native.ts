@@ -150,7 +150,10 @@ export interface Native {
   /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
   errors(type: typeof UwsgiError): void
 
-  /** Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need). */
+  /**
+   * Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need).
+   * For locks that are the kernel's: `locksKey` as ftok(3) makes it, 0 for one of their own; `keepLocks`: nobody removes them at the end.
+   */
   create(
     maxProcesses: number,
     workers: number,
@@ -158,6 +161,8 @@ export interface Native {
     lockEngine: string,
     caches: CacheGeometry[],
     memory: number,
+    locksKey: number,
+    keepLocks: boolean,
   ): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors, in the order of `instance`. */
   attach(instance: string, paths: string[], worker: number): void
@@ -165,7 +170,10 @@ export interface Native {
   attached(): boolean
   /** Instance id (hex) and the descriptors of root, locks, accounting, and caches. */
   instance(): { id: string; fds: number[] }
-  lockEngines(): string[]
+  /** The engine of the locks, in the words of uWSGI's log. */
+  lockEngineTitle(): string
+  /** Removes the kernel's objects that instances have left of which nobody lives; how many. */
+  reapLocks(): number
 
   /** The slab that `BoundCache.read` writes to, from `offset`. Keep the buffer alive until the next call. */
   slab(memory: ArrayBuffer, offset: number): void
@@ -185,6 +193,8 @@ export interface Native {
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]
+  /** Requests of worker `id` since the instance began, those in flight included. */
+  requestsBegun(id: number): number
   /** Master: worker `id` was started as `pid`, at `epochSeconds`. */
   workerSpawned(id: number, pid: number, epochSeconds: number): void
   /** Master: worker `id` is gone. */
@@ -230,7 +240,7 @@ export interface Native {
   connectUnix(path: string): number
   /** Connections that wait at a listening socket, the most that may, and those that were dropped; zeros where the kernel does not tell. */
   socketQueue(fd: number): [waiting: number, longest: number, dropped: number]
-  /** The event loop looks at these listening descriptors, or does not: what arrives waits in the kernel. */
+  /** The event loop looks at these listening descriptors, or does not (nor at one that began to listen in this turn): what arrives waits in the kernel. */
   setAccepting(fds: number[], on: boolean): void
   /** The address a listening descriptor is bound to: [host, port] or the path. */
   boundAddress(fd: number): [host: string, port: number] | string

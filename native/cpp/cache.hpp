@@ -90,7 +90,7 @@ class Cache final : public Repairable {
   // Calls take(bytes, found) with the item's value, and perhaps again: only the
   // last call counts, and only if kOk is returned. `bytes` may be changing
   // under a call that will be repeated: copy them, interpret the copy. No lock
-  // is held meanwhile. kOk, kNotFound; kBusy, kCorrupt from the fallback.
+  // is held meanwhile. kOk, kNotFound; kBusy, kLockBroken, kCorrupt from the fallback.
   template <class Take>
   Status Read(const Caller& caller, const Key& key, Count count, Take take);
 
@@ -98,7 +98,7 @@ class Cache final : public Repairable {
   // looks at until they are published. nullptr: the cache is corrupt.
   uint8_t* Begin(const Caller& caller);
   // Publishes what was written there. kOk, kExists (kAdd only), kNotFound and
-  // kChanged (kSwap only), kFull, kCrowded, kBusy, kCorrupt. `expected` goes with kSwap.
+  // kChanged (kSwap only), kFull, kCrowded, kBusy, kLockBroken, kCorrupt. `expected` goes with kSwap.
   Status Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
                  const Expected* expected = nullptr);
   // Begin, copy, Publish. kValueTooLarge as well.

@@ -81,6 +81,7 @@ const char* RefusalName(Status status);
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);
 void InitListen(napi_env env, napi_value exports);
+void InitAccepting(napi_env env, napi_value exports);
 void InitSocketQueue(napi_env env, napi_value exports);
 void InitAccounting(napi_env env, napi_value exports);
 
