@@ -22,6 +22,7 @@ const messages = {
   ADDRESS_TAKEN: 'cannot listen on %s: another program does; end it or choose another address',
   ADDRESS_BAD: 'cannot listen on %s: %s; choose another address',
   STATS_UNREADABLE: 'cannot read statistics from %s: %s; give the address that --stats of the running master names',
+  FILE_UNREADABLE: '%s: %s cannot be read: %s; name a file, or a cache that is there and a file',
   NOT_ATTACHED: 'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
   ALREADY_ATTACHED: 'this process is already attached to a uwshm instance; one process has one',
   SEGMENT_FOREIGN: 'the %s segment is not one of ours (%s); start the master again',

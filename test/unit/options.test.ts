@@ -38,6 +38,7 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
         hashsize: 1024,
         blocks: 100,
         hash: 'keyed',
+        ignore_full: false,
         lastmod: false,
         no_expire: false,
         lazy_expire: false,
@@ -119,6 +120,19 @@ test('no line whatever makes the parser fail with anything but a sentence', () =
   )
 })
 
+test('--cache and its kin are a --cache2 named default, before all others', () => {
+  const line = '--cache2 name=a,items=1 --cache-blocksize 1k --cache 50 --cache-use-last-modified --cache-no-expire'
+  const [first, second] = parse(line).cache2
+  assert.deepEqual(
+    { ...first },
+    { ...parse('--cache2 name=default,items=50,blocksize=1k,lastmod=1,no_expire=1').cache2[0] },
+  )
+  assert.equal(second?.no_expire, true)
+  assert.equal(second?.lastmod, false)
+  assert.equal(parse('--cache 5 --cache-blocksize 0').cache2[0]?.blocksize, 65536)
+  assert.deepEqual(parse('--cache 0 --cache-blocksize 1k').cache2, [])
+})
+
 test('math_initial is any signed number of 64 bits', () => {
   const initial = (text: string) => parse(`--cache2 name=a,items=1,math_initial=${text}`).cache2[0]!.math_initial
   assert.equal(initial('-9223372036854775808'), -(2n ** 63n))
@@ -155,6 +169,8 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,items=5,math_initial=9223372036854775808':
       "--cache2: math_initial: '9223372036854775808' is not a whole number from -2^63 to 2^63-1",
     '--cache2 name=a,items=1 --cache2 name=a,items=2': 'two caches are named a; give each its own name',
+    '--cache 5 --cache2 name=default,items=2': 'two caches are named default; give each its own name',
+    '--cache many': "--cache: 'many' is not a whole number from 0 to 1073479680",
     '--max-processes 3 -p 3': '--max-processes: 3 is not above the 3 workers',
     '--master=no': '--master: off is not possible: there always is a master',
     'a.ts b.ts': 'one application at a time, not a.ts and b.ts; arguments for the application come after --',
