@@ -78,7 +78,7 @@ class Master {
     process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
     this.crew.start()
     if (this.stats) {
-      new StatsServer(this.stats, this.statistics, this.options)
+      new StatsServer(this.stats, this.statistics, this.options.statsHttp)
       log(`*** Stats server enabled on ${this.stats.name} fd: ${this.stats.fd} ***`)
     }
     setInterval(() => {

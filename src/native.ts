@@ -193,7 +193,10 @@ export interface Native {
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]
-  /** Requests of worker `id` since the instance began, those in flight included. */
+  workerCount(): number
+  /** Requests of worker `id` since the instance began. */
+  requestsServed(id: number): number
+  /** With those in flight. */
   requestsBegun(id: number): number
   /** Master: worker `id` was started as `pid`, at `epochSeconds`. */
   workerSpawned(id: number, pid: number, epochSeconds: number): void
@@ -202,15 +205,15 @@ export interface Native {
   /** Worker: the application was loaded in so many seconds, and serves. */
   workerAccepting(startupSeconds: number): void
   /**
-   * A request begins on `core`, or on none (-1: all are taken). Its start: boot-time microseconds.
-   * `head`, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
-   * local address and port, then names and values of headers in turn; cut at about 4 KB.
+   * A request begins on `core`, or on none (-1: all are taken); then it returns its start, boot-time microseconds.
+   * Its head, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
+   * local address and port, then names and values of headers in turn; cut at about 4 KB. `rest` is the third line and all after it.
    */
-  requestStarted(core: number, head: string): number
-  /** A longer head for the request on `core`. */
+  requestStarted(core: number, method: string, url: string, rest: string): number | undefined
+  /** The whole head, later: what it costs is not spent on requests that do not last. */
   requestHead(core: number, head: string): void
-  /** It is over, and counted. `core` and `startedAt` as of its start; `tx` in bytes. */
-  requestEnded(core: number, startedAt: number, tx: number, fault: Fault): void
+  /** It is over, and counted. `startedAt` as it was returned; `tx` in bytes. */
+  requestEnded(core: number, startedAt: number | undefined, tx: number, fault: Fault): void
   /** Bytes that were written outside any request. */
   sent(bytes: number): void
   exceptionRaised(): void
