@@ -66,6 +66,15 @@ export function count(help: string, says: Says<number> & { min?: number; max?: n
   })
 }
 
+/** A whole number of 64 bits, signed. */
+export function integer64(help: string, says: Says<bigint> = {}): Field<bigint> {
+  return field(help, says, 'N', 'a whole number from -2^63 to 2^63-1', (value) => {
+    if (typeof value !== 'bigint' && !/^-?\d+$/.test(String(value))) return undefined
+    const number = BigInt(value as bigint | string)
+    return number === BigInt.asIntN(64, number) ? number : undefined
+  })
+}
+
 const units = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 } as Record<string, number>
 
 /** A size: bytes, or with k, m, g. To uWSGI `64k` is 64. */
@@ -100,22 +109,22 @@ export function word(help: string, pattern: RegExp, expected: string, says: Says
   })
 }
 
-/** A signed whole number of 64 bits. uWSGI takes leading digits, and 0 for anything else; we refuse. */
-export function integer(help: string, says: Says<bigint> = {}): Field<bigint> {
-  return field(help, says, 'N', 'a whole number of 64 bits', (value) => {
-    const isWhole = typeof value === 'string' ? /^[-+]?\d+$/.test(value) : Number.isSafeInteger(value)
-    if (!isWhole && typeof value !== 'bigint') return undefined
-    const number = BigInt(typeof value === 'string' ? value.replace('+', '') : (value as number | bigint))
-    return BigInt.asIntN(64, number) === number ? number : undefined
-  })
-}
-
 /** Any number, fractions too. */
 export function real(help: string, says: Says<number> = {}): Field<number> {
   return field(help, says, 'X', 'a number', (value) => {
     const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
     return typeof number === 'number' && Number.isFinite(number) ? number : undefined
   })
+}
+
+/** One of a few words. */
+export function choice<const W extends string>(
+  help: string,
+  words: readonly W[],
+  { instead, ...says }: Says<W> & { instead?: string } = {},
+): Field<W> {
+  const expected = `one of ${words.join(', ')}${instead ? `; ${instead}` : ''}`
+  return field(help, says, words.join('|'), expected, (value) => words.find((word) => word === value))
 }
 
 /** On or off. uWSGI reads `flag=0` as on in key-values; we do not (docs/differences.md). */

@@ -213,7 +213,7 @@ void Metrics::Values(const FigureSource& figures, std::vector<int64_t>* values) 
 Status Metrics::Change(uint32_t index, MetricChange change, int64_t n) {
   if (index >= Count()) return Status::kNotFound;
   if (!HasCell(SourceOf(index))) return Status::kReadOnly;
-  if (change == MetricChange::kDiv && n == 0) return Status::kNotANumber;
+  if (change == MetricChange::kDiv && n == 0) return Status::kDivision;
   std::atomic<uint64_t>& base = slots_[index].base;
   if (change == MetricChange::kAdd) {
     base.fetch_add(static_cast<uint64_t>(n), std::memory_order_acq_rel);

@@ -62,7 +62,7 @@ class Metrics {
   void Values(const FigureSource& figures, std::vector<int64_t>* values) const;
 
   // Wraps in two's complement; MIN / -1 is MIN. kNotFound: there is no such
-  // metric; kReadOnly: it is not counted; kNotANumber: a division by 0.
+  // metric; kReadOnly: it is not counted; kDivision: a division by 0.
   Status Change(uint32_t index, MetricChange change, int64_t n);
   // For its collector, and for what was before the restart. kNotFound.
   Status Store(uint32_t index, int64_t base);

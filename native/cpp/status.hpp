@@ -11,14 +11,18 @@ enum class Status : uint8_t {
   // Expected outcomes.
   kNotFound,
   kExists,
+  kChanged,
   kFull,
+  kCrowded,
   kKeyEmpty,
   kKeyTooLong,
   kValueTooLarge,
   kNotANumber,
-  kReadOnly,
+  kDivision,
   // A lock's owner lives but does not go on.
   kBusy,
+  // Metrics.
+  kReadOnly,
   // User locks.
   kHeld,      // the caller itself has it
   kNotOwner,  // the caller has not

@@ -95,7 +95,7 @@ TEST_F(MetricsTest, EachOperationSeesTheWholeValueAndWrapsAt64Bits) {
       EXPECT_EQ(*Cell(caller_, it), cell) << "only its thread writes a cell";
     }
   metrics().Change(it, MetricChange::kSet, 9);
-  EXPECT_EQ(metrics().Change(it, MetricChange::kDiv, 0), Status::kNotANumber);
+  EXPECT_EQ(metrics().Change(it, MetricChange::kDiv, 0), Status::kDivision);
   EXPECT_EQ(Value(it), 9);
   EXPECT_EQ(metrics().Change(77, MetricChange::kSet, 9), Status::kNotFound);
 }
