@@ -84,6 +84,7 @@ napi_value DefineMetrics(napi_env env, napi_callback_info info) {
   const int32_t family = arguments.Int(1), most = arguments.Int(2);
   if (!arguments.ok) return arguments.Wrong();
   std::vector<MetricSpec> specs;
+  specs.reserve(count);
   for (uint32_t i = 0; i < count; i++) specs.push_back(SpecFrom(env, Element(env, arguments.Raw(0), i)));
   for (const MetricSpec& spec : specs)
     if (spec.source == MetricSource::kFigure && spec.figure >= instance->FigureCount()) return arguments.Wrong();
