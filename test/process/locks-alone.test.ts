@@ -7,6 +7,8 @@ import { test } from 'node:test'
 
 const package_ = new URL('../../dist/index.js', import.meta.url).href
 
+const native_ = new URL('../../dist/native.js', import.meta.url).href
+
 /** Runs a program that begins as a master; what it printed. */
 function run(main: string): string {
   const { UWSHM_ATTACH: _, ...env } = process.env
@@ -15,6 +17,7 @@ function run(main: string): string {
     import { once } from 'node:events'
     import { Worker } from 'node:worker_threads'
     import { create, uwsgi } from ${JSON.stringify(package_)}
+    import { native } from ${JSON.stringify(native_)}
     create({ locks: 3 })
     const thread = (code) => new Worker(
       \`const { parentPort } = require('node:worker_threads')
@@ -37,10 +40,11 @@ test('a worker thread is an owner of its own, and lets go of everything when it 
     console.log(...await once(worker, 'message'), uwsgi.tryLock(0), uwsgi.tryLock(1), uwsgi.rwLock('rw').write.tryLock())
     try { uwsgi.unlock(0) } catch ({ code }) { console.log(code) }
     const waiting = uwsgi.lockAsync(1)
+    const ended = once(worker, 'exit')
     worker.postMessage('')
     const hold = await waiting
     console.log(hold.previousOwnerDied, hold.release())
-    await once(worker, 'exit')
+    await ended
     console.log(uwsgi.lock(0), uwsgi.previousOwnerDied(0), uwsgi.rwLock('rw').write.tryLock())`)
   assert.equal(out, 'true false false false\nLOCK_NOT_OWNER\ntrue true\ntrue true true\n')
 })
@@ -88,21 +92,24 @@ test('a child process that is killed with a lock: its parent is told', () => {
 })
 
 test("the master's watcher needs no JavaScript: a lock of the dead is handed over while that is blocked", (t) => {
-  // Who waits looks for itself after 200 ms; whoever has the lock sooner was served by the watcher.
+  // Who waits looks for itself every 200 ms, so without the watcher it would take 100 of them.
   const out = run(`
     const took = []
-    for (let round = 0; round < 5; round++) {
-      const one = child("uwsgi.lock(2); console.log('locked'); setInterval(() => {}, 1000)")
-      await once(one.stdout, 'data')
-      one.kill('SIGKILL')
-      const at = performance.now()
-      uwsgi.lock(2)
-      took.push(performance.now() - at)
-      uwsgi.unlock(2)
+    for (let round = 0; round < 7; round++) {
+      const holder = child("uwsgi.lock(2); console.log('locked'); setInterval(() => {}, 1000)")
+      await once(holder.stdout, 'data')
+      const next = child("console.log('waits'); uwsgi.lock(2); console.log(Date.now()); process.exit()")
+      await once(next.stdout, 'data')
+      while (native.lockFigures()[2].waiters === 0) await new Promise(setImmediate)
+      const told = once(next.stdout, 'data')
+      const at = Date.now()
+      holder.kill('SIGKILL')
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 300)
+      took.push(Number((await told)[0]) - at)
     }
     console.log(JSON.stringify(took.sort((a, b) => a - b)))
     process.exit()`)
   const took = JSON.parse(out) as number[]
-  t.diagnostic(`handed over after ${took.map((ms) => ms.toFixed(1)).join(', ')} ms`)
-  assert.ok(took[2]! < 150, out)
+  t.diagnostic(`handed over after ${took.join(', ')} ms`)
+  assert.ok(took[3]! < 50, out)
 })
