@@ -1,4 +1,4 @@
-// `npm run bench:locks`: what does a user lock cost alone, who gets it when many want
+// `npm run bench`: what does a user lock cost alone, who gets it when many want
 // it, and what does waiting for it do to an event loop? Beside real uWSGI, flock and a
 // Redis lock. Writes docs/lock-benchmarks.md.
 //
@@ -295,7 +295,7 @@ function page(
     ['times as fast as a Redis lock over a unix socket', 800, ratio(alone.redis), true],
     ['ms that waiting adds to the p99 of event-loop delay, 8 contenders that sleep between turns', 1, added, false],
   ]
-  return `<!-- Written by \`npm run bench:locks\`; do not edit. -->
+  return `<!-- Written by \`npm run bench\`; do not edit. -->
 
 # What a user lock costs
 

@@ -256,6 +256,8 @@ export interface Native {
   listenUnix(path: string, backlog: number): number
   /** A connected descriptor. `path` starting with \0 is exactly that abstract name (Node 20 pads it). Throws an Error with `code`. */
   connectUnix(path: string): number
+  /** Sockets accepted from this listening one keep at most so many bytes (about) that a client does not read. */
+  limitSending(fd: number, bytes: number): void
   /** Connections that wait at a listening socket, the most that may, and those that were dropped; zeros where the kernel does not tell. */
   socketQueue(fd: number): [waiting: number, longest: number, dropped: number]
   /** The event loop looks at these listening descriptors, or does not (nor at one that began to listen in this turn): what arrives waits in the kernel. */

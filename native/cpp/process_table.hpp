@@ -19,8 +19,9 @@
 // owner left half done has been finished.
 //
 // A process has a *name*, its slot and the slot's generation, under which it
-// holds locks (locks/owner_word.hpp). Generations only go up, each under the
-// life mutex: a name with an older one is that of a dead process.
+// holds locks (locks/owner_word.hpp). Generations only go up, under the life
+// mutex, at an arrival and when a death is certain: a name with an older one is
+// that of a dead process.
 //
 // Slots are claimed by compare-and-swap, for who arrives holds no lock and has
 // no name to hold one under. If nothing is free but some slots are those of the
@@ -140,7 +141,8 @@ class ProcessTable final : public Repairable, public Lives {
   void Place();
   Status Enter(uint32_t slot, uint32_t pid, uint32_t worker, uint64_t start_time);
   bool TakeLife(ProcessSlot& slot);
-  // Took the life mutex, and no thread of its process runs any more.
+  // Took the life mutex, and no thread of its process runs any more: its name is
+  // a dead one from now on, whoever holds the mutex.
   bool TakeEndedLife(ProcessSlot& slot);
 
   Segment segment_;

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "binding/process_end.hpp"
 #include "child.hpp"
 
 namespace uwshm::test {
