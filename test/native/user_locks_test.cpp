@@ -214,9 +214,9 @@ TEST_P(UserLocksTest, FairIsFirstComeFirstServed) {
   for (uint32_t i = 0; i < 6; i++) {
     children.push_back(Do([&, i](const Other& other) {
       if (other.Lock(lock) != Status::kOk) return 1;
-      const bool in_order = (*turn)++ == i;
+      const bool in_order = (*turn)++ == i, inherited = other.locks().Inherited(lock, other.owner.word);
       other.Unlock(lock);
-      return in_order ? 0 : 2;
+      return inherited ? 3 : in_order ? 0 : 2;
     }));
     ASSERT_TRUE(Eventually([&] { return Waiting() == i + 1; }));
   }
