@@ -15,6 +15,7 @@ import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { filling } from './cache/fill.ts'
 import { UwsgiError } from './errors.ts'
+import { watchLocks } from './locks/watcher.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
 import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
@@ -28,7 +29,8 @@ let sweptAt = -Infinity
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): void {
-  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, written } = options
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, locks, locksMax, written } =
+    options
   const fill = filling(options)
   const left = native.reapLocks()
   if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
@@ -51,6 +53,8 @@ export function createInstance(options: Options): void {
     memoryLimit(),
     ftok === undefined ? 0 : keyOf(ftok),
     persistentIpcsem,
+    locks + 1,
+    locksMax,
   )
   // Takes this thread's slot while there is one: later, a house full of threads
   // or a frozen one would make `keepHouse` throw in a timer.
@@ -77,7 +81,9 @@ export function writtenOptions(): WrittenOptions {
  * @throws UwsgiError ALREADY_ATTACHED, SEGMENT_TOO_LARGE, NO_MEMORY, or an option's own error.
  */
 export function create(options: GivenOptions = {}): void {
-  createInstance(completeOptions(options))
+  const complete = completeOptions(options)
+  createInstance(complete)
+  watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished, what has expired makes room.
   setInterval(keepHouse, 1000).unref()
