@@ -17,6 +17,11 @@
 //                 │ in the item                                          │
 //   long_keys_at ─┼──────────────────────────────────────────────────────┤
 //     long keys   │ keysize × slots, for keys over 64 B                  │
+//   order_at ─────┼──────────────────────────────────────────────────────┤
+//     Order,      │ with a policy only: a heap of all slots, the first   │
+//     Rank ×,     │ to go on top                               16 B each │
+//     listed ×,   │ is the slot in the heap?                    1 B each │
+//     Note ×      │ per thread, what it read of late             4,096 B │
 //   blocks_at ────┼──────────────────────────────────────────────────────┤
 //     blocks      │ blocksize × slots                                    │
 //   ──────────────┴──────────────────────────────────────────────────────┘
@@ -57,6 +62,19 @@
 // a dead owner looks at the link: stored, and the rest is done again; not
 // stored, and nothing has happened.
 //
+// **Who goes when it is full** (cache_evict.cpp). Every slot that was ever used
+// stands in the heap once, and never leaves it; the slot is ranked by a *lower
+// bound* of when its item was last used. Hits do not touch the heap: they leave
+// a note, and only who needs room looks whether the slot on top was used since.
+// If so it sinks to where it belongs; if not, nothing in the cache is older.
+//   I7  A slot is in the heap at most once, and `listed` says whether; what is on
+//       a chain is listed. No rank stands above one that goes earlier.
+// The heap changes under the pool's lock. A slot sinks by steps, and Order says
+// where the gap is, so that who inherits the lock goes on from there; a slot is
+// added by one store, and `listed` follows from the last rank. Notes have one
+// writer each and nobody's structure depends on them: a lost one is a hit that
+// was not counted as use.
+//
 // Changed what a byte means? Raise the version in kCacheLayout: old segments
 // must be refused. Sizes are in the number already.
 #pragma once
@@ -73,7 +91,10 @@ using Slot = uint32_t;  // 0 = none
 struct CacheHeader {
   char name[128];
   uint64_t seed[2];
-  uint64_t spare[6];
+  // With a policy: before this boot-time millisecond nobody need look for what
+  // has expired to make room. A hint; 0 = nothing expires.
+  std::atomic<uint64_t> expiry_hint;
+  uint64_t spare[5];
 };
 static_assert(sizeof(CacheHeader) == 192);
 
@@ -89,7 +110,7 @@ struct Stripe {
   alignas(64) std::atomic<uint32_t> sequence;
   std::atomic<uint32_t> count;     // live items
   std::atomic<uint64_t> earliest;  // no item expires before; 0 = none expires
-  uint64_t spare[6];               // eviction: ends of the recency list, the hand
+  uint64_t spare[6];
 };
 static_assert(sizeof(Stripe) == 64);
 
@@ -113,7 +134,8 @@ struct Cell {
   std::atomic<uint64_t> misses;
   std::atomic<uint64_t> full;
   std::atomic<uint64_t> repairs;
-  uint64_t room[4];  // evictions, expirations, refusals
+  std::atomic<uint64_t> evictions;
+  uint64_t room[3];  // expirations, refusals
 };
 static_assert(sizeof(Cell) == 128);
 
@@ -136,11 +158,47 @@ struct Item {
   std::atomic<uint32_t> first_block;  // = slot, with fixed blocks
   std::atomic<uint64_t> expires_at;   // boot-time milliseconds, 0 = never
   uint32_t checksum;                  // store
-  uint32_t stamp;                     // eviction: when last used
-  uint32_t newer, older;              // eviction: recency list
+  uint32_t spare;
+  std::atomic<uint64_t> used;  // with a policy: the moment it was last used, as far as it was noted
   uint8_t key[kInlineKey];
 };
 static_assert(sizeof(Item) == 64);
+
+// Which item goes when there is no room for another.
+enum Policy : uint32_t {
+  kRefuse,     // none: the new one is refused
+  kLru,        // the one that was used longest ago; hits leave notes
+  kLruStrict,  // the same, and a hit says so under its stripe's lock
+  kSieve,      // the oldest one that was not used since the hand last passed
+  kPolicies,
+};
+
+// One place in the heap.
+struct Rank {
+  uint64_t used;  // a moment: the slot's item was last used (kSieve: was born) then, or later
+  Slot slot;
+  uint32_t lap;  // kSieve: how often the hand has passed; counts before `used`
+};
+static_assert(sizeof(Rank) == 16);
+
+struct Order {
+  alignas(64) std::atomic<uint32_t> listed;  // ranks in the heap
+  std::atomic<uint32_t> gap;                 // index + 1 of the rank that is being replaced, 0 = none
+  std::atomic<uint32_t> noters;              // thread slots that ever left a note
+  std::atomic<uint32_t> lap;                 // the hand's
+  Rank sinking;                              // what goes into the gap
+  uint64_t spare[4];
+};
+static_assert(sizeof(Order) == 64);
+
+// What a thread read last among all slots that share this place in its table.
+struct Note {
+  std::atomic<uint64_t> used;
+  std::atomic<Slot> slot;
+  uint32_t unused;
+};
+static_assert(sizeof(Note) == 16);
+constexpr uint32_t kNotes = 256;  // of each thread: a page, so that no two threads share a line
 
 // What a cache is made of; everything else follows from these.
 struct CacheGeometry {
@@ -150,6 +208,7 @@ struct CacheGeometry {
   uint32_t hashsize;   // buckets, a power of two
   uint32_t threads;    // thread slots of the instance
   uint32_t first_lock;
+  uint32_t policy = kRefuse;
 
   uint32_t stripes() const { return hashsize < 256 ? hashsize : 256; }
   uint32_t locks() const { return stripes() + 1; }
@@ -157,7 +216,7 @@ struct CacheGeometry {
 };
 
 struct CachePlaces {
-  uint64_t pool, stripes, cells, buckets, items, keys, long_keys, blocks, size;
+  uint64_t pool, stripes, cells, buckets, items, keys, long_keys, order, ranks, listed, notes, blocks, size;
   uint64_t long_key_stride, block_stride;
 
   static CachePlaces Of(const CacheGeometry& geometry) {
@@ -175,14 +234,19 @@ struct CachePlaces {
     at.items = page(at.buckets + uint64_t{geometry.hashsize} * sizeof(uint32_t));
     at.keys = page(at.items + slots * sizeof(Item));
     at.long_keys = page(at.keys + (geometry.keysize > kInlineKey ? slots * kMiddleKey : 0));
-    at.blocks = page(at.long_keys + slots * at.long_key_stride);
+    at.order = page(at.long_keys + slots * at.long_key_stride);
+    // Four siblings share a cache line: see Cache::Sink.
+    at.ranks = at.order + sizeof(Order) + 64 - sizeof(Rank);
+    at.listed = at.ranks + slots * sizeof(Rank);
+    at.notes = page(at.listed + slots);
+    at.blocks = geometry.policy == kRefuse ? at.order : at.notes + uint64_t{geometry.threads} * kNotes * sizeof(Note);
     at.size = page(at.blocks + slots * at.block_stride);
     return at;
   }
 };
 
-constexpr uint64_t kCacheLayout =
-    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
-                     sizeof(Intent), sizeof(Item), kInlineKey, kMiddleKey});
+constexpr uint64_t kCacheLayout = LayoutNumber(
+    1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
+        sizeof(Item), sizeof(Order), sizeof(Rank), sizeof(Note), kNotes, kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

@@ -18,7 +18,7 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   std::vector<CacheGeometry> geometries;
   uint32_t locks = 1;
   for (const CacheSpec& cache : spec.caches) {
-    geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks});
+    geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks, cache.policy});
     trouble->segment = "cache " + cache.name;
     Status status = Cache::Validate(geometries.back());
     if (status != Status::kOk) return status;

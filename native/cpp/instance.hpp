@@ -19,6 +19,7 @@ struct CacheSpec {
   std::string name;
   uint32_t items, blocksize, keysize, hashsize;
   HashSeed seed;
+  Policy policy = kRefuse;
 };
 
 struct InstanceSpec {
