@@ -203,10 +203,10 @@ export function median(numbers: number[]) {
   return numbers.toSorted((a, b) => a - b)[numbers.length >> 1]!
 }
 
-function low(numbers: number[]) {
+export function low(numbers: number[]) {
   return Math.min(...numbers)
 }
 
-function high(numbers: number[]) {
+export function high(numbers: number[]) {
   return Math.max(...numbers)
 }

@@ -4,6 +4,7 @@
 
 import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cache/cache.ts'
 import { UwsgiError } from './errors.ts'
+import { group } from './group.ts'
 import { join } from './instance.ts'
 import { native } from './native.ts'
 
@@ -26,7 +27,7 @@ function bind(name: string): Cache {
   return cache
 }
 
-export const uwsgi = {
+const caches = {
   /**
    * The bound handle of a cache: the fast way, and the one with `ttl`, `refusal` and more.
    * @param name of the cache; '' or nothing is the first one.
@@ -92,6 +93,12 @@ export const uwsgi = {
     return named(cache).num(key)
   },
 }
+
+/** By descriptors: a spread would read the getters, which need a master. */
+export const uwsgi: typeof caches & typeof group = Object.defineProperties(
+  caches as typeof caches & typeof group,
+  Object.getOwnPropertyDescriptors(group),
+)
 
 type CacheCounting = {
   (key: Bytes, n?: number, expires?: number, cache?: string): number | null

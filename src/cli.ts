@@ -11,6 +11,8 @@ try {
   const options = parseOptions(process.argv.slice(2))
   if (options.help) process.stdout.write(helpText())
   else if (options.version) process.stdout.write(`${version}\n`)
+  else if (options.connectAndRead !== undefined)
+    await (await import('./stats/read.ts')).connectAndRead(options.connectAndRead)
   // Only now: the help needs no addon.
   else (await import('./master.ts')).startMaster(options)
 } catch (error) {

@@ -82,6 +82,13 @@ export class Crew {
     })
   }
 
+  /** The group was paused or resumed: has every worker look. */
+  lookAtPause(): void {
+    this.look()
+    // One that starts may not await SIGTSTP yet, so that a terminal's has stopped it: it is to go on, and looks by itself.
+    for (const { child, readyAt } of this.posts) child?.kill(readyAt === null ? 'SIGCONT' : 'SIGTSTP')
+  }
+
   signal(name: NodeJS.Signals): void {
     for (const { child } of this.posts) child?.kill(name)
   }

@@ -4,6 +4,7 @@
 import { subscribe } from 'node:diagnostics_channel'
 import type { Server as HttpServer, ServerResponse } from 'node:http'
 import type { Server } from 'node:net'
+import { callExit } from './seat.ts'
 
 export function leaveOnTerm(servers: ReadonlySet<Server>, running: () => ServerResponse[]): void {
   let isLeaving = false
@@ -12,8 +13,12 @@ export function leaveOnTerm(servers: ReadonlySet<Server>, running: () => ServerR
     isLeaving = true
     // An application that handles SIGTERM itself decides when it is done.
     const isOurs = process.listenerCount('SIGTERM') === 1
+    let isOver = false
     const leave = () => {
-      if (isOurs && [...servers].every(({ listening }) => !listening) && running().length === 0) process.exit()
+      const isDone = [...servers].every(({ listening }) => !listening) && running().length === 0
+      if (isOver || !isOurs || !isDone) return
+      isOver = true
+      void callExit().then(() => process.exit())
     }
     for (const response of running()) lastOfItsConnection(response)
     subscribe('http.server.request.start', (message) => {
@@ -32,6 +37,6 @@ export function leaveOnTerm(servers: ReadonlySet<Server>, running: () => ServerR
   })
 }
 
-function lastOfItsConnection(response: ServerResponse): void {
+export function lastOfItsConnection(response: ServerResponse): void {
   if (!response.headersSent) response.setHeader('connection', 'close')
 }

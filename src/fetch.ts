@@ -1,13 +1,14 @@
 // A Fetch-style application behind Node's http: a Request is made of what came
 // in, a Response is written out. Bodies stream both ways and wait for each
-// other; a client that leaves aborts `request.signal`.
+// other; a client that leaves aborts `request.signal`. What the handler throws is
+// thrown on (app.ts).
 
-import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 
 export type FetchHandler = (request: Request) => Response | Promise<Response>
 
-export function fetchListener(handler: FetchHandler): RequestListener {
-  return (incoming, outgoing) => void answer(handler, incoming, outgoing)
+export function fetchListener(handler: FetchHandler) {
+  return (incoming: IncomingMessage, outgoing: ServerResponse) => answer(handler, incoming, outgoing)
 }
 
 async function answer(handler: FetchHandler, incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
@@ -19,14 +20,7 @@ async function answer(handler: FetchHandler, incoming: IncomingMessage, outgoing
     outgoing.writeHead(400).end()
     return
   }
-  try {
-    await send(await handler(request), incoming, outgoing)
-  } catch (error) {
-    if (request.signal.aborted) return // nobody is left to be told
-    console.error(error)
-    if (outgoing.headersSent) outgoing.destroy()
-    else outgoing.writeHead(500, { 'content-type': 'text/plain' }).end('Internal Server Error\n')
-  }
+  await send(await handler(request), incoming, outgoing)
 }
 
 function requestOf(incoming: IncomingMessage, outgoing: ServerResponse): Request {

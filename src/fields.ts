@@ -112,6 +112,16 @@ export function address(help: string, says: Says<Address> = {}): Field<Address> 
   })
 }
 
+/** Where statistics are to be had: an address, or a URL. */
+export function statsAddress(help: string, says: Says<string> = {}): Field<string> {
+  const expected = 'an address: host:port, :port, a unix path, @name or http://host:port/'
+  return field(help, says, 'ADDRESS', expected, (value) => {
+    if (typeof value !== 'string') return undefined
+    if (value.includes('://')) return value.startsWith('http://') && URL.canParse(value) ? value : undefined
+    return readAddress(value) === null ? undefined : value
+  })
+}
+
 /** An argument for another program: it may begin with a dash. */
 export function argument(help: string, says: Says<string> = {}): Field<string> {
   return { ...text(help, { ...says, syntax: 'ARG' }), takesDashes: true }

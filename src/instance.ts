@@ -7,18 +7,20 @@
 // starts, a second copy of this package inside a worker.
 //
 //   UWSHM_ATTACH=<instance id>@/proc/<pid>/fd:<root>,<locks>,<cache>,…
+//   UWSHM_OPT=<the options as they were written, as JSON>
 //
 // A reused pid or descriptor is noticed: every segment carries the instance id.
 
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
 import { native } from './native.ts'
-import { completeOptions, type GivenOptions, type Options } from './options.ts'
+import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
+const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
-export function createInstance({ maxProcesses, processes, threads, lockEngine, cache2 }: Options): void {
+export function createInstance({ maxProcesses, processes, threads, lockEngine, cache2, written }: Options): void {
   native.create(
     maxProcesses,
     processes,
@@ -32,6 +34,13 @@ export function createInstance({ maxProcesses, processes, threads, lockEngine, c
   native.sweep()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
+  process.env[OPTIONS] = JSON.stringify(written)
+}
+
+/** What the operator wrote when the instance was started. */
+export function writtenOptions(): WrittenOptions {
+  join()
+  return JSON.parse(process.env[OPTIONS] ?? '{}') as WrittenOptions
 }
 
 /**

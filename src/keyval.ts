@@ -71,3 +71,8 @@ function splitAtCommas(text: string): string[] {
   const words = text.match(/(\\,|[^,])+/g) ?? []
   return words.map((word) => word.replaceAll('\\,', ',').trim())
 }
+
+export function writeKeyval(values: object): string {
+  const words = Object.entries(values).filter(([, given]) => given !== undefined)
+  return words.map(([key, given]) => `${key}=${String(given).replaceAll(',', '\\,')}`).join(',')
+}

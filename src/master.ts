@@ -9,7 +9,7 @@ import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
 import { createInstance, keepHouse } from './instance.ts'
 import { closeListener, type Listener, listenAt, removeFile } from './listen.ts'
-import { log } from './log.ts'
+import { log, logVerbose, uwsgiTime } from './log.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
 import { StatsServer } from './stats/server.ts'
@@ -70,6 +70,7 @@ class Master {
 
   start(): void {
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGQUIT'] as const) process.on(signal, () => this.stop())
+    process.on('SIGTSTP', () => this.pause())
     process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
     this.crew.start()
     if (this.stats) {
@@ -97,6 +98,19 @@ class Master {
       log('goodbye to uWSGI.')
       this.leave(0)
     })
+  }
+
+  /** Workers obey the flag, whoever sends them a signal: a terminal's Ctrl-Z reaches them all, and turns it once. */
+  private pause(): void {
+    if (this.stoppedAt !== null) return
+    const on = !native.paused()
+    native.pause(on)
+    logVerbose(
+      on
+        ? '*** PAUSE (press start to resume, if you do not have a joypad send SIGTSTP) ***'
+        : '*** (SIGTSTP received) resuming workers ***',
+    )
+    this.crew.lookAtPause()
   }
 
   /** At once: whatever still runs is killed. */
@@ -156,10 +170,4 @@ function bindAll(options: Options): { sockets: Listener[]; stats: Listener | und
     bound.forEach(closeListener)
     throw error
   }
-}
-
-/** `Sat Nov 21 01:16:21 2026`, as in uWSGI's log. */
-function uwsgiTime(date: Date): string {
-  const [day, month, number, year] = date.toDateString().split(' ')
-  return `${day} ${month} ${number} ${date.toTimeString().slice(0, 8)} ${year}`
 }

@@ -144,6 +144,8 @@ export interface Native {
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]
+  /** Requests of worker `id` since the instance began, those in flight included. */
+  requestsBegun(id: number): number
   /** Master: worker `id` was started as `pid`, at `epochSeconds`. */
   workerSpawned(id: number, pid: number, epochSeconds: number): void
   /** Master: worker `id` is gone. */
@@ -189,7 +191,7 @@ export interface Native {
   connectUnix(path: string): number
   /** Connections that wait at a listening socket, the most that may, and those that were dropped; zeros where the kernel does not tell. */
   socketQueue(fd: number): [waiting: number, longest: number, dropped: number]
-  /** The event loop looks at these listening descriptors, or does not: what arrives waits in the kernel. */
+  /** The event loop looks at these listening descriptors, or does not (nor at one that began to listen in this turn): what arrives waits in the kernel. */
   setAccepting(fds: number[], on: boolean): void
   /** The address a listening descriptor is bound to: [host, port] or the path. */
   boundAddress(fd: number): [host: string, port: number] | string

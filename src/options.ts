@@ -7,10 +7,10 @@
 // value of a list adds one.
 
 import { parseArgs } from 'node:util'
-import type { Address } from './address.ts'
+import { type Address, writeAddress } from './address.ts'
 import { UwsgiError } from './errors.ts'
-import { address, argument, bytes, count, type Field, flag, list, text } from './fields.ts'
-import { keyval, type Values } from './keyval.ts'
+import { address, argument, bytes, count, type Field, flag, list, statsAddress, text } from './fields.ts'
+import { keyval, type Values, writeKeyval } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
 export const cache2 = keyval(
@@ -63,6 +63,7 @@ export const table = {
   'stats-no-metrics': flag('leave the metrics out of the statistics'),
   'stats-redact': list(text('a request header whose value the statistics hide, besides the usual secrets; repeatable')),
   'memory-report': flag('add uss and pss of each worker to the statistics', { short: 'm' }),
+  'connect-and-read': statsAddress('print the statistics that are served there, and end'),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -78,6 +79,7 @@ export const table = {
   'lock-engine': text('engine of the locks', { fallback: 'pthread' }),
   'node-arg': list(argument('an argument for the node of the workers; repeatable')),
   master: flag('accepted for uWSGI: there always is a master', { fallback: true, short: 'M' }),
+  'die-on-term': flag('accepted for uWSGI: SIGTERM always stops', { fallback: true }),
   help: flag('print this text', { short: 'h' }),
   version: flag('print the version'),
 } satisfies Record<string, Field<unknown>>
@@ -86,7 +88,7 @@ type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
 type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
-type Absent = 'stats' | 'chdir'
+type Absent = 'stats' | 'chdir' | 'connect-and-read'
 
 export type Options = {
   [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>
@@ -95,11 +97,17 @@ export type Options = {
   app: string | undefined
   /** What came after `--`: the application's own arguments. */
   appArguments: string[]
+  written: WrittenOptions
 }
+
+/** The options as the operator wrote them, by the names used: a text, or true for a bare flag; a list where every value adds one. */
+export type WrittenOptions = Record<string, string | true | string[]>
+
+type SetOptions = Omit<Options, 'app' | 'appArguments' | 'written'>
 
 /** What `uwshm.create` takes: everything may be left out; addresses and caches may be text. */
 export type GivenOptions = {
-  [K in keyof Options]?: Given<Options[K]> | undefined
+  [K in Exclude<keyof Options, 'written'>]?: Given<Options[K]> | undefined
 }
 type Given<T> = [T] extends [CacheOptions[]]
   ? (string | GivenCache)[]
@@ -127,14 +135,14 @@ const later = new Set(
   (
     'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
     'sharedarea queue locks cache metric stats-push metrics-dir snmp ' +
-    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics die-on-term vacuum ' +
+    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics vacuum ' +
     'chmod-socket socket spooler mule cron'
   ).split(' '),
 )
 
 export function parseOptions(argv: readonly string[]): Options {
   const { settings, app, appArguments } = readArgv(argv)
-  return { ...applySettings(settings), app, appArguments }
+  return { ...applySettings(settings), app, appArguments, written: writtenBy(settings) }
 }
 
 /** Fills in and checks what was given to `uwshm.create`. */
@@ -144,7 +152,7 @@ export function completeOptions(given: GivenOptions = {}): Options {
     const values = Array.isArray(value) ? value : [value]
     return values.filter((one) => one !== undefined).map((one) => ({ key, value: one, where: key }))
   })
-  return { ...applySettings(settings), app, appArguments }
+  return { ...applySettings(settings), app, appArguments, written: writtenBy(settings) }
 }
 
 function readArgv(argv: readonly string[]) {
@@ -190,7 +198,7 @@ function known(key: string, where: string): string {
   throw new UwsgiError('OPTION_UNKNOWN', where, meant ? `did you mean --${meant}?` : '`uwshm --help` lists them')
 }
 
-export function applySettings(settings: readonly Setting[]): Omit<Options, 'app' | 'appArguments'> {
+export function applySettings(settings: readonly Setting[]): SetOptions {
   const values: Record<string, unknown> = {}
   for (const [name, field] of Object.entries(fields)) values[camel(name)] = field.isList ? [] : field.fallback
   for (const { key, value, where } of settings) {
@@ -200,16 +208,34 @@ export function applySettings(settings: readonly Setting[]): Omit<Options, 'app'
     if (field.isList) (values[camel(name)] as unknown[]).push(result)
     else values[camel(name)] = result
   }
-  return settle(values as Omit<Options, 'app' | 'appArguments'>)
+  return settle(values as SetOptions)
+}
+
+function writtenBy(settings: readonly Setting[]): WrittenOptions {
+  const all: WrittenOptions = {}
+  for (const { key, value, where } of settings) {
+    const text = written(value)
+    const before = all[key] as string[] | undefined
+    all[key] = fields[known(key, where)]!.isList ? [...(before ?? []), String(text)] : text
+  }
+  return all
+}
+
+/** How an operator writes a value that was given to `uwshm.create`. */
+function written(value: unknown): string | true {
+  if (value === '' || value === true) return true
+  if (typeof value !== 'object' || value === null) return String(value)
+  return 'kind' in value ? writeAddress(value as Address) : writeKeyval(value)
 }
 
 /** Fills in what depends on other options, and checks what one alone cannot. */
-function settle<O extends Omit<Options, 'app' | 'appArguments'>>(options: O): O {
+function settle<O extends SetOptions>(options: O): O {
   const { processes, cache2: caches } = options
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
   if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
+  if (!options.dieOnTerm) throw new UwsgiError('OPTION_VALUE', '--die-on-term', 'off', 'possible: SIGTERM always stops')
   const seen = new Set<string>()
   for (const { name } of caches) {
     if (seen.has(name)) throw new UwsgiError('CACHE_TWICE', name)

@@ -5,12 +5,15 @@ import { createServer } from 'node:http'
 import type { Server } from 'node:net'
 import { loadApplication } from './app.ts'
 import { leaveOnTerm } from './farewell.ts'
-import { fromEnvironment, report, segmentPaths } from './handover.ts'
+import { fromEnvironment, listenerFd, report, segmentPaths } from './handover.ts'
 import { watchListen } from './inherited.ts'
 import { log } from './log.ts'
+import { startBeat } from './metrics/beat.ts'
 import { running } from './metrics/cores.ts'
 import { countRequests, watchServer } from './metrics/requests.ts'
 import { native } from './native.ts'
+import { Pause } from './pause.ts'
+import { callPostFork, seat } from './seat.ts'
 
 const sigkill = 9
 /** uWSGI's exit code for an application that failed. */
@@ -20,6 +23,7 @@ const handover = fromEnvironment()
 // From here on the kernel ends us with the master, whatever we are doing.
 if (!native.dieWithParent(handover.master, sigkill)) process.exit()
 native.attach(handover.instance, segmentPaths(handover), handover.worker)
+seat.sockets = handover.listeners.map((_, index) => listenerFd(handover, index))
 
 // The terminal sends these to the master too, and it knows what to do.
 for (const signal of ['SIGINT', 'SIGQUIT', 'SIGHUP'] as const) process.on(signal, () => {})
@@ -29,12 +33,19 @@ const servers = new Set<Server>()
 let serves = false
 
 countRequests()
+startBeat()
+// Whatever becomes of it. Unhandled rejections are among them.
+process.on('uncaughtExceptionMonitor', () => native.exceptionRaised())
+const pause = new Pause(handover.worker, servers, running)
 watchListen(handover, {
   onCalled(server) {
     servers.add(server)
     watchServer(server)
   },
-  onListening: ready,
+  onListening(server) {
+    pause.listening(server)
+    ready()
+  },
   onTaken(address) {
     const why = `${handover.app} listens on ${address} itself, and that is taken`
     fail(`${why}; give the address to the master: --http-socket ${address}`, true)
@@ -48,6 +59,7 @@ serve().catch((error: unknown) => fail(stackOf(error)))
 
 async function serve(): Promise<void> {
   const listener = await loadApplication(handover.app)
+  await callPostFork().catch((error: unknown) => fail(`an onPostFork function failed: ${stackOf(error)}`))
   if (servers.size > 0) return
   if (listener === null) return awaitListen()
   if (handover.listeners.length === 0)

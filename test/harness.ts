@@ -95,6 +95,7 @@ export interface StatsDocument {
     requests: number
     status: string
     respawn_count: number
+    beat_age: number
   }[]
   [key: string]: unknown
 }

@@ -14,11 +14,11 @@ interface Answer {
 
 export function httpAnswer(
   { method, headers }: IncomingMessage,
-  isLocal: boolean,
+  isForLocals: boolean,
   document: () => Buffer | null,
 ): Answer {
   if (method !== 'GET' && method !== 'HEAD') return refusal(405, 'only GET and HEAD are answered here', 'GET, HEAD')
-  if (isLocal && !isOurs(headers.host))
+  if (isForLocals && !isOurs(headers.host))
     return refusal(403, 'this server is for its own machine: call it by an IP address or as localhost')
   const body = document()
   if (body === null) return refusal(500, 'the statistics could not be put together; the log of the master says why')

@@ -32,7 +32,7 @@ export class Press {
     if (begun < this.latest.until) return this.latest.document
     let document: Buffer | null = null
     try {
-      document = this.print(JSON.stringify(this.statistics.snapshot(), null, this.indentation))
+      document = this.print(inAscii(JSON.stringify(this.statistics.snapshot(), null, this.indentation)))
     } catch (error) {
       log(`uwshm: no statistics: ${(error as Error).message}`)
     }
@@ -42,11 +42,17 @@ export class Press {
   }
 
   private print(text: string): Buffer {
-    const size = Buffer.byteLength(text)
+    const size = text.length
     const held = this.crowd.makeRoom(size)
     const free = this.sheets.filter(({ buffer }) => !held.has(buffer))
     const sheet = free.find(({ length }) => length >= size) ?? Buffer.allocUnsafeSlow(size + (size >> 3))
     this.sheets = [sheet, ...this.sheets.filter(({ buffer }) => held.has(buffer))]
-    return sheet.subarray(0, sheet.write(text))
+    return sheet.subarray(0, sheet.write(text, 'latin1'))
   }
+}
+
+/** uwsgicachetop decodes what it reads piece by piece, and ends at a character that a piece's end cuts in two. */
+function inAscii(json: string): string {
+  if (Buffer.byteLength(json) === json.length) return json
+  return json.replace(/[^\0-\x7f]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

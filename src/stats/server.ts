@@ -28,13 +28,13 @@ export class StatsServer {
 
   constructor(listener: Listener, statistics: Statistics, { statsHttp, statsMin }: Manner) {
     this.press = new Press(statistics, this.crowd, statsMin)
-    const isLocal = isLoopback(listener)
-    if (!isLocal)
+    const reach = reachOf(listener)
+    if (reach === 'network')
       log(
         `*** WARNING: the stats server on ${listener.name} answers whoever can reach this machine, with the addresses and ` +
           'headers of running requests: give --stats an address of 127.0.0.1 or a unix path ***',
       )
-    const server = statsHttp ? this.httpServer(isLocal) : this.plainServer()
+    const server = statsHttp ? this.httpServer(reach === 'loopback') : this.plainServer()
     server.on('error', () => {}) // out of descriptors: the client is gone, the master is not
     server.listen({ fd: listener.fd }, listener.backlog)
   }
@@ -51,9 +51,9 @@ export class StatsServer {
     })
   }
 
-  private httpServer(isLocal: boolean) {
+  private httpServer(isForLocals: boolean) {
     const server = createHttpServer({ maxHeaderSize: 8192, requireHostHeader: false }, (request, response) => {
-      const { status, headers, body } = httpAnswer(request, isLocal, () => this.press.document())
+      const { status, headers, body } = httpAnswer(request, isForLocals, () => this.press.document())
       response.writeHead(status, { ...headers, 'Content-Length': body.length, Connection: 'close' })
       if (request.method === 'HEAD') response.end()
       else this.crowd.give(request.socket, response, body)
@@ -62,7 +62,8 @@ export class StatsServer {
   }
 }
 
-/** As bound, whatever name it was given by. */
-function isLoopback({ fd, address }: Listener): boolean {
-  return address.kind === 'unix' || /^(127\.|::1$|::ffff:127\.)/.test(String(native.boundAddress(fd)[0]))
+/** From where it can be called, as bound, whatever name was given. */
+function reachOf({ fd, address }: Listener): 'file' | 'loopback' | 'network' {
+  if (address.kind === 'unix') return 'file'
+  return /^(127\.|::1$|::ffff:127\.)/.test(String(native.boundAddress(fd)[0])) ? 'loopback' : 'network'
 }

@@ -8,10 +8,12 @@
 
 import type { Listener } from '../listen.ts'
 import { lockRows } from '../locks/locks.ts'
+import { memoryOf } from '../metrics/memory.ts'
+import { appsOf, statusOf } from '../metrics/workers.ts'
 import { native, type WorkerFigures } from '../native.ts'
 import type { Options } from '../options.ts'
 import { version } from '../version.ts'
-import { MemoryReport, memoryOf } from './memory.ts'
+import { MemoryReport } from './memory.ts'
 import { Redaction, requestVars } from './vars.ts'
 
 /** Raised when a key changes its meaning; keys may be added. */
@@ -88,7 +90,7 @@ export class Statistics {
       respawn_count: worker.respawnCount,
       tx: worker.tx,
       avg_rt: worker.avgRt,
-      apps: accepting ? [appRow(worker)] : [],
+      apps: appsOf(worker),
       ...(this.withCores && { cores: this.coreRows(id) }),
       in_flight: worker.inFlight,
       core_overflows: worker.overflows,
@@ -125,13 +127,6 @@ export class Statistics {
   }
 }
 
-/** uWSGI shows a dead worker as idle until it is replaced; `cheap` is its word for one without a process. */
-function statusOf({ pid, inFlight }: WorkerFigures, isPaused: boolean): 'cheap' | 'busy' | 'pause' | 'idle' {
-  if (pid === 0) return 'cheap'
-  if (inFlight > 0) return 'busy'
-  return isPaused ? 'pause' : 'idle'
-}
-
 function cacheRow(index: number) {
   const { name, hash, hashsize, keysize, maxItems, blocks, blocksize, items, hits, miss, full } =
     native.cacheFigures(index)
@@ -153,8 +148,4 @@ function cacheRow(index: number) {
 
 function socketRow(name: string, [queue, max_queue]: [number, number, number]) {
   return { name, proto: 'http', queue, max_queue, shared: 0, can_offload: 0 }
-}
-
-function appRow({ requests, exceptions, startupTime }: WorkerFigures) {
-  return { id: 0, modifier1: 0, mountpoint: '', startup_time: startupTime, requests, exceptions, chdir: '' }
 }

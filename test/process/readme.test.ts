@@ -37,6 +37,19 @@ test('npm start runs examples/hello, and that counts too', async (t) => {
   }
 })
 
+test("the README's application with first and last words", async (t) => {
+  const args = ['--http-socket', '127.0.0.1:0', '--processes', '2', 'greeter.ts']
+  const master = await run(t, args, { cwd: project(t) }).serving(2)
+  for (let served = 0; served < 3; served++)
+    assert.match(
+      (await get({ port: master.port() })).body,
+      new RegExp(`^worker [12] of 2, ${served} requests so far\n$`),
+    )
+  master.kill()
+  await master.ended
+  for (const id of [1, 2]) assert.match(master.log, new RegExp(`^worker ${id} of 2 says goodbye$`, 'm'))
+})
+
 test("the README's program that starts its processes itself", (t) => {
   const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, 'alone.ts'], {
     cwd: project(t),

@@ -1,66 +1,14 @@
-// The statistics server, over each kind of socket and with bad clients.
+// The statistics server, over each kind of socket, with clumsy clients, and with
+// workers that do not answer. (What the document says: contract/stats.test.ts.)
 
 import assert from 'node:assert/strict'
 import { spawnSync } from 'node:child_process'
 import { connect, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { test } from 'node:test'
-import { app, folder, get, run, type StatsDocument, until } from '../harness.ts'
+import { app, folder, run, type StatsDocument, until } from '../harness.ts'
 
 const http = ['--http-socket', '127.0.0.1:0']
-
-const topKeys =
-  'version listen_queue listen_queue_errors signal_queue load pid uid gid cwd daemons locks caches sockets workers ' +
-  'generated_at uptime schema'
-const workerKeys =
-  'id pid accepting requests delta_requests exceptions harakiri_count signals signal_queue status rss vsz ' +
-  'running_time last_spawn respawn_count tx avg_rt apps cores in_flight core_overflows loop_delay_p50 ' +
-  'loop_delay_p99 loop_delay_max beat_age'
-const cacheKeys = 'name hash hashsize keysize max_items blocks blocksize items hits miss full last_modified_at'
-
-test('the document has every key of uWSGI in its order, and integers only', async (t) => {
-  const caches = ['--cache2', 'name=default,items=100', '--cache2', 'name=he said "a\\,b",items=7']
-  const args = ['-p', '2', ...http, '--stats', '127.0.0.1:0', ...caches, app('counter.mjs')]
-  const master = await run(t, args).serving(2)
-  for (let i = 0; i < 5; i++) await get({ port: master.port() })
-  const stats = await until('all five are counted', async () => {
-    const now = await master.stats()
-    return now.workers.reduce((sum, { requests }) => sum + requests, 0) === 5 && now
-  })
-  assert.equal(Object.keys(stats).join(' '), topKeys)
-  assert.equal(stats.pid, master.pid)
-  assert.deepEqual(
-    stats.workers.map(({ id, accepting, status, respawn_count }) => [id, accepting, status, respawn_count]),
-    [
-      [1, 1, 'idle', 1],
-      [2, 1, 'idle', 1],
-    ],
-  )
-  for (const worker of stats.workers) assert.equal(Object.keys(worker).join(' '), workerKeys)
-  for (const cache of stats.caches) assert.equal(Object.keys(cache).join(' '), cacheKeys)
-  assert.deepEqual(
-    stats.caches.map(({ name, items }) => [name, items]),
-    [
-      ['default', 1],
-      ['he said "a,b"', 0],
-    ],
-  )
-  assert.ok(stats.locks.some((lock) => lock.cache_default === 0))
-  assert.deepEqual(
-    stats.sockets.map(({ name }) => name),
-    [`127.0.0.1:${master.port()}`],
-  )
-  JSON.stringify(stats, (key, value: unknown) => {
-    assert.ok(typeof value !== 'number' || Number.isSafeInteger(value), key)
-    assert.notEqual(value, null, key)
-    return value
-  })
-})
-
-test('a document without caches has an empty list of them', async (t) => {
-  const master = await run(t, [...http, '--stats', '127.0.0.1:0', app('fetch.mjs')]).serving(1)
-  assert.deepEqual((await master.stats()).caches, [])
-})
 
 test('a unix socket and port 0 of every address serve it too', async (t) => {
   const path = join(folder(t), 'stats.sock')
@@ -98,4 +46,37 @@ test('a client that sends, or hangs up, or asks in HTTP does no harm', async (t)
     socket.end(`GET / HTTP/1.1\r\n\r\n${'x'.repeat(100_000)}`)
   })
   assert.equal((JSON.parse(text) as StatsDocument).pid, master.pid)
+})
+
+test('workers that are stopped do not hold it up, and it tells that their loops stand still', async (t) => {
+  const master = await run(t, ['-p', '4', ...http, '--stats', '127.0.0.1:0', app('fetch.mjs')]).serving(4)
+  await until('every loop turns', async () => (await master.stats()).workers.every(({ beat_age }) => beat_age >= 0))
+  for (const pid of master.pidsOfReady()) process.kill(pid, 'SIGSTOP')
+  const took: number[] = []
+  const { workers } = await until('their beats grow old', async () => {
+    const asked = performance.now()
+    const stats = await master.stats()
+    took.push(performance.now() - asked)
+    return stats.workers.every(({ beat_age }) => beat_age > 1500) && stats
+  })
+  took.sort((a, b) => a - b)
+  t.diagnostic(`served in ${took[took.length >> 1]!.toFixed(1)} ms, at worst ${took.at(-1)!.toFixed(1)}`)
+  assert.ok(took[took.length >> 1]! < 20, `${took.join(' ')} ms`)
+  assert.deepEqual(
+    workers.map(({ status, accepting }) => [status, accepting]),
+    Array.from({ length: 4 }, () => ['idle', 1]),
+  )
+  for (const pid of master.pidsOfReady()) process.kill(pid, 'SIGCONT')
+  await until('they turn again', async () => (await master.stats()).workers.every(({ beat_age }) => beat_age < 1500))
+})
+
+test('an address that other machines can reach is warned of, a local one is not', async (t) => {
+  const warning =
+    /WARNING: the stats server on \S+ answers whoever can reach this machine, .* give --stats an address of/
+  const open = await run(t, [...http, '--stats', ':0', app('fetch.mjs')]).serving(1)
+  assert.match(open.log, warning)
+  for (const where of ['localhost:0', join(folder(t), 's')]) {
+    const local = await run(t, [...http, '--stats', where, app('fetch.mjs')]).serving(1)
+    assert.doesNotMatch(local.log, /WARNING/)
+  }
 })

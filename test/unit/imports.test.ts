@@ -12,23 +12,23 @@ const src = join(import.meta.dirname, '../../src')
 const house: Record<string, { holds: string[]; from: string[] }> = {
   doors: {
     holds: ['cli', 'index', 'worker'],
-    from: ['master', 'worker', 'api', 'memory', 'sockets', 'words', 'native'],
+    from: ['master', 'worker', 'api', 'stats', 'memory', 'sockets', 'words', 'native'],
   },
   master: {
     holds: ['master', 'crew', 'respawn', 'typescript', 'create'],
     from: ['stats', 'memory', 'sockets', 'words', 'native'],
   },
   worker: {
-    holds: ['app', 'fetch', 'farewell', 'inherited'],
+    holds: ['app', 'fetch', 'farewell', 'inherited', 'pause'],
     from: ['memory', 'sockets', 'words', 'native'],
   },
-  api: { holds: ['api'], from: ['memory', 'words', 'native'] },
+  api: { holds: ['api', 'group'], from: ['memory', 'words', 'native'] },
   stats: { holds: ['stats/'], from: ['memory', 'sockets', 'words', 'native'] },
   memory: { holds: ['cache/', 'instance', 'locks/', 'metrics/'], from: ['words', 'native'] },
   sockets: { holds: ['listen', 'handover'], from: ['words', 'native'] },
   native: { holds: ['native'], from: ['words'] },
   words: {
-    holds: ['address', 'errors', 'fields', 'help', 'keyval', 'log', 'nearest', 'options', 'version'],
+    holds: ['address', 'errors', 'fields', 'help', 'keyval', 'log', 'nearest', 'options', 'seat', 'version'],
     from: [],
   },
 }

@@ -169,3 +169,25 @@ test('docs/options.md is what the table says', () => {
   const page = readFileSync(new URL('../../docs/options.md', import.meta.url), 'utf8')
   assert.equal(page, optionsPage(), 'run: node --import tsx docs/generate.ts')
 })
+
+test('options are kept as they were written, by the names used', () => {
+  assert.deepEqual(parse('--workers 3 -p 4 -M --stats=:1 --cache2 name=a,items=1 --cache2 name=b,items=2').written, {
+    workers: '3',
+    processes: '4',
+    master: true,
+    stats: ':1',
+    cache2: ['name=a,items=1', 'name=b,items=2'],
+  })
+  const given = { cache2: [{ name: 'a,b', items: 1 }, 'name=c,items=1'], stats: { kind: 'unix', path: '\0s' } } as const
+  assert.deepEqual(completeOptions({ ...given, cache2: [...given.cache2], master: true, listen: 5 }).written, {
+    cache2: ['name=a\\,b,items=1', 'name=c,items=1'],
+    stats: '@s',
+    master: true,
+    listen: '5',
+  })
+})
+
+test('what is accepted for uWSGI cannot be turned off', () => {
+  assert.equal(parse('--die-on-term').dieOnTerm, true)
+  assert.throws(() => parse('--die-on-term=0'), /--die-on-term: off is not possible: SIGTERM always stops/)
+})

@@ -189,6 +189,16 @@ napi_value Workers(napi_env env, napi_callback_info) {
   return list;
 }
 
+// requestsBegun(id): served and in flight.
+napi_value RequestsBegun(napi_env env, napi_callback_info info) {
+  Accounting* rows = All(env);
+  if (rows == nullptr) return nullptr;
+  Arguments arguments(env, info);
+  const uint32_t id = WorkerOf(*rows, arguments);
+  if (id == 0) return nullptr;
+  return Number(env, static_cast<int64_t>(rows->Requests(id) + rows->worker(id).in_flight));
+}
+
 // cores(id) → six numbers for each of its cores, flat.
 napi_value Cores(napi_env env, napi_callback_info info) {
   Accounting* rows = All(env);
@@ -279,6 +289,7 @@ void InitAccounting(napi_env env, napi_value exports) {
       {"workerSpawned", WorkerSpawned},
       {"workerGone", WorkerGone},
       {"workers", Workers},
+      {"requestsBegun", RequestsBegun},
       {"cores", Cores},
       {"coreHead", CoreHead},
       {"coreCount", CoreCount},

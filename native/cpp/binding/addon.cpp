@@ -76,6 +76,7 @@ NAPI_MODULE_INIT() {
   uwshm::InitInstance(env, exports);
   uwshm::InitCache(env, exports);
   uwshm::InitListen(env, exports);
+  uwshm::InitAccepting(env, exports);
   uwshm::InitSocketQueue(env, exports);
   uwshm::InitAccounting(env, exports);
   return exports;

@@ -78,6 +78,7 @@ uint64_t BootMilliseconds();
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);
 void InitListen(napi_env env, napi_value exports);
+void InitAccepting(napi_env env, napi_value exports);
 void InitSocketQueue(napi_env env, napi_value exports);
 void InitAccounting(napi_env env, napi_value exports);
 

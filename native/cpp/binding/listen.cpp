@@ -10,13 +10,11 @@
 #include <netdb.h>
 #include <node_api.h>
 #include <signal.h>
-#include <sys/epoll.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
-#include <uv.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -194,34 +192,6 @@ napi_value CloseFd(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-// setAccepting(fds, on): the event loop does not look at these descriptors any
-// more, or does again; what arrives waits in the kernel. libuv can only close a
-// listening handle, and the application would see that; so its epoll is asked
-// behind its back. It re-arms nothing by itself: a listening handle's events
-// never change.
-napi_value SetAccepting(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  uint32_t count = 0;
-  bool on = false;
-  uv_loop_s* loop = nullptr;
-  if (!arguments.ok || napi_get_array_length(env, arguments.Raw(0), &count) != napi_ok ||
-      napi_get_value_bool(env, arguments.Raw(1), &on) != napi_ok || napi_get_uv_event_loop(env, &loop) != napi_ok)
-    return arguments.Wrong();
-  for (uint32_t i = 0; i < count; i++) {
-    napi_value element = nullptr;
-    int32_t fd = -1;
-    napi_get_element(env, arguments.Raw(0), i, &element);
-    if (napi_get_value_int32(env, element, &fd) != napi_ok) return arguments.Wrong();
-    epoll_event event = {};
-    event.events = EPOLLIN;
-    event.data.fd = fd;
-    const int error = epoll_ctl(uv_backend_fd(loop), on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, fd, &event);
-    // Asked twice, or closed meanwhile: it is as wanted.
-    if (error != 0 && errno != (on ? EEXIST : ENOENT) && errno != EBADF) return ThrowErrno(env, errno);
-  }
-  return nullptr;
-}
-
 // dieWithParent(pid, signal) → is `pid` still the parent?  The parent may have
 // died before the kernel was asked, and would then never be noticed.
 napi_value DieWithParent(napi_env env, napi_callback_info info) {
@@ -239,9 +209,8 @@ napi_value DieWithParent(napi_env env, napi_callback_info info) {
 
 void InitListen(napi_env env, napi_value exports) {
   const FunctionRow functions[] = {
-      {"listenTcp", ListenTcp},         {"listenUnix", ListenUnix}, {"connectUnix", ConnectUnix},
-      {"boundAddress", BoundAddress},   {"closeFd", CloseFd},       {"setAccepting", SetAccepting},
-      {"dieWithParent", DieWithParent},
+      {"listenTcp", ListenTcp},       {"listenUnix", ListenUnix}, {"connectUnix", ConnectUnix},
+      {"boundAddress", BoundAddress}, {"closeFd", CloseFd},       {"dieWithParent", DieWithParent},
   };
   AddFunctions(env, exports, functions, sizeof functions / sizeof *functions);
 }
