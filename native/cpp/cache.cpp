@@ -142,13 +142,11 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
   item.first_block.store(fresh, std::memory_order_relaxed);
   item.expires_at.store(expires_at, std::memory_order_relaxed);
   CopyIn(KeyBytesOf(fresh, key.size), key.bytes, key.size);
-  if (geometry_.policy != kRefuse) {
-    item.used.store(Moment(), std::memory_order_relaxed);
-    // The pool's slots are in the order since they were first taken.
-    if (fresh > geometry_.max_items && listed_[fresh].load(std::memory_order_relaxed) == 0) {
-      Status status = EnlistSpare(caller);
-      if (status != Status::kOk) return status;
-    }
+  // The pool's slots are in the order since they were first taken.
+  if (geometry_.policy != kRefuse && fresh > geometry_.max_items &&
+      listed_[fresh].load(std::memory_order_relaxed) == 0) {
+    Status status = EnlistSpare(caller);
+    if (status != Status::kOk) return status;
   }
 
   Stripe& stripe = stripes_[key.stripe];
@@ -175,10 +173,14 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       if (earliest == 0 || expires_at < earliest) stripe.earliest.store(expires_at, std::memory_order_relaxed);
       if (geometry_.policy != kRefuse) LowerExpiryHint(expires_at);
     }
+    if (geometry_.policy != kRefuse) {
+      const uint64_t now = geometry_.policy == kLruStrict ? NextTick() : Moment(caller);
+      // An update is a use of what it replaces.
+      const bool visited = geometry_.policy == kSieve && present;
+      item.used.store(visited ? now | kVisited : now, std::memory_order_relaxed);
+    }
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
     if (present) {
-      // An update is a use of what it replaces.
-      if (geometry_.policy == kSieve) item.used.store(Moment() | kVisited, std::memory_order_relaxed);
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
       Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count});
       guard.Release();

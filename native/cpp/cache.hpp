@@ -18,7 +18,6 @@
 #include "cache_layout.hpp"
 #include "hash.hpp"
 #include "lock.hpp"
-#include "moment.hpp"
 #include "shared_bytes.hpp"
 
 namespace uwshm {
@@ -154,10 +153,24 @@ class Cache final : public Repairable {
       if ((was & kVisited) == 0) used.store(was | kVisited, std::memory_order_relaxed);
       return;
     }
+    const uint64_t now = Moment(caller);
     Note& note = notes_[uint64_t{caller.thread} * kNotes + slot % kNotes];
     if (note.slot.load(std::memory_order_relaxed) != slot) Displace(caller, note, slot);
-    else note.used.store(Moment(), std::memory_order_relaxed);
+    // Before this it says that the new slot was used when the old one was; there is no harm in either.
+    note.used.store(now, std::memory_order_relaxed);
   }
+  // Later than every moment that this thread was given, and than the tick.
+  uint64_t Moment(const Caller& caller) {
+    std::atomic<uint64_t>& clock = cells_[caller.thread].clock;
+    const uint64_t tick = order_->tick.load(std::memory_order_relaxed);
+    uint64_t moment = clock.load(std::memory_order_relaxed) + 2;
+    if (moment < tick << kTickShift) moment = tick << kTickShift;
+    else if (moment >> kTickShift > tick) NextTick();
+    clock.store(moment, std::memory_order_relaxed);
+    return moment;
+  }
+  // Later than every moment that anybody was given.
+  uint64_t NextTick() { return (order_->tick.fetch_add(1, std::memory_order_relaxed) + 1) << kTickShift; }
   // Makes `note` one about another slot; what it said is kept at the item it was about.
   void Displace(const Caller& caller, Note& note, Slot slot);
   void UsedAt(Slot slot, uint64_t moment) {
@@ -301,7 +314,7 @@ Status Cache::ReadLocked(const Caller& caller, const Key& key, Count count, Take
       copy = static_cast<uint8_t*>(malloc(found.size + 1));
       if (copy == nullptr) return Status::kNoMemory;
       CopyOut(copy, ValueOf(place.slot), found.size);
-      if (count == kCounted && geometry_.policy == kLruStrict) UsedAt(place.slot, Moment());
+      if (count == kCounted && geometry_.policy == kLruStrict) UsedAt(place.slot, NextTick());
       else if (count == kCounted) NoteUse(caller, place.slot);
     }
   }

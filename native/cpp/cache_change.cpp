@@ -117,6 +117,7 @@ Status Cache::Reserve(const Caller& caller) {
       const uint32_t mark = pool_->mark.load(std::memory_order_relaxed);
       if (const Slot head = pool_->head.load(std::memory_order_relaxed)) {
         if (!ValidSlot(head)) return Status::kCorrupt;
+        if (geometry_.policy != kRefuse) NextTick();
         const Slot next = At(head).chain_next.load(std::memory_order_relaxed);
         Apply(cell, PoolLock(), {PoolHeadLink(), head, next, spare, head, count - 1});
         return Status::kOk;

@@ -31,8 +31,6 @@ void Cache::Displace(const Caller& caller, Note& note, Slot slot) {
            !order_->noters.compare_exchange_weak(noters, caller.thread + 1, std::memory_order_relaxed)) {
     }
   }
-  // In between it says that the old slot was used just now: better than that the new one was not.
-  note.used.store(Moment(), std::memory_order_relaxed);
   note.slot.store(slot, std::memory_order_release);
 }
 
@@ -54,7 +52,7 @@ void Cache::Enlist(Slot slot) {
   if (listed >= slots_ || listed_[slot].load(std::memory_order_relaxed) != 0) return;
   // Nothing goes after it, so it has its place already.
   const uint32_t lap = geometry_.policy == kSieve ? order_->lap.load(std::memory_order_relaxed) + 1 : 0;
-  ranks_[listed] = {Moment(), slot, lap};
+  ranks_[listed] = {NextTick(), slot, lap};
   InThisOrder();
   order_->listed.store(listed + 1, std::memory_order_relaxed);
   InThisOrder();
@@ -131,7 +129,7 @@ Status Cache::NextToGo(uint32_t* looks, Rank* victim) {
     const bool lives_on = Precedes(top, now) && *looks > 0;
     if (!lives_on) {
       *victim = now;
-      ReplaceTop({Moment(), top.slot, LapOfNext(listed)});
+      ReplaceTop({NextTick(), top.slot, LapOfNext(listed)});
       return Status::kOk;
     }
     --*looks;

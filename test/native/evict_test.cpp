@@ -155,14 +155,55 @@ TEST_P(ExactTest, OneCallAfterAnotherTheLeastRecentlyUsedGoesEveryTime) {
   EXPECT_GT(Figures().evictions, 1000u);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, ExactTest,
-                         ::testing::Combine(::testing::Values(kLru, kLruStrict), ::testing::Values(2u, 7u, 100u, 3000u),
+std::string NameOf(const ::testing::TestParamInfo<ExactTest::ParamType>& subject) {
+  return (std::get<0>(subject.param) == kLru ? "Lru" : "Strict") + std::to_string(std::get<1>(subject.param)) +
+         "Items" + std::to_string(std::get<2>(subject.param)) + "Callers";
+}
+
+// What two threads read between two insertions is in no order, unless it is strict.
+INSTANTIATE_TEST_SUITE_P(Lru, ExactTest,
+                         ::testing::Combine(::testing::Values(kLru), ::testing::Values(2u, 7u, 100u, 3000u),
+                                            ::testing::Values(1u)),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Strict, ExactTest,
+                         ::testing::Combine(::testing::Values(kLruStrict), ::testing::Values(2u, 7u, 100u, 3000u),
                                             ::testing::Values(1u, 4u)),
-                         [](const auto& subject) {
-                           return (std::get<0>(subject.param) == kLru ? "Lru" : "Strict") +
-                                  std::to_string(std::get<1>(subject.param)) + "Items" +
-                                  std::to_string(std::get<2>(subject.param)) + "Callers";
-                         });
+                         NameOf);
+
+TEST_F(EvictTest, SeveralCallersHitAsOftenAsWithAnExactOrder) {
+  constexpr uint32_t kItems = 500, kCalls = 200000;
+  Make(kLru, kItems, 64, 4);
+  std::list<uint32_t> order;  // the most recent first
+  std::map<uint32_t, std::list<uint32_t>::iterator> where;
+  uint32_t hits = 0, exact_hits = 0;
+  Dice dice(9);
+  for (uint32_t call = 0; call < kCalls; call++) {
+    uint32_t n = dice.Below(kItems * 10);
+    if (dice.Below(4) != 0) n = n * n / (kItems * 40);
+    const size_t by = dice.Below(4);
+    if (Get(std::to_string(n), by)) hits++;
+    else ASSERT_EQ(Put(std::to_string(n), How::kAdd, 0, by), Status::kOk);
+
+    if (auto found = where.find(n); found != where.end()) exact_hits++, order.erase(found->second);
+    order.push_front(n);
+    where[n] = order.begin();
+    if (order.size() > kItems) where.erase(order.back()), order.pop_back();
+  }
+  EXPECT_GT(exact_hits, kCalls / 4);
+  EXPECT_NEAR(hits, exact_hits, kCalls / 500.0);
+}
+
+// More reads than a thread can count between two insertions.
+TEST_F(EvictTest, TheOrderHoldsWhenNothingIsInsertedForLong) {
+  Make(kLru, 3, 1, 2);
+  Put("a"), Put("b"), Put("c");
+  for (uint32_t i = 0; i < (1u << kTickShift); i++) {
+    ASSERT_TRUE(Get("a"));
+  }
+  Put("b", How::kReplace, 0, 1), Put("c", How::kReplace, 0, 1);
+  Put("d", How::kAdd, 0, 1);
+  EXPECT_EQ(Left(), "bcd");
+}
 
 // The hand goes from the oldest to the newest and again; what was read since it
 // last came by stays. The thread's spare slot has a place in our order, so who
