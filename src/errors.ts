@@ -35,15 +35,22 @@ const messages = {
   TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',
   UNKNOWN_SOCKET: 'no listening socket %s in this process; its master gave it %s, see --http-socket',
   UNKNOWN_CACHE: 'no cache named %s; known: %s',
+  FTOK: '--ftok %s: %s; name a file that exists',
+  LOCKS_IN_USE:
+    'the semaphores of that --ftok belong to a running instance, or to another program; give each instance a file of its own',
+  LOCK_BROKEN: '%s: its lock has been removed from outside (ipcrm?); start the master again',
   UNKNOWN_LOCK_ENGINE: 'no lock engine named %s; known: %s',
   CACHE_CORRUPT: 'cache %s failed its check (%s); clear it or restart',
   BUSY: 'cache %s: a lock was held for over %s ms by pid %s, which lives but does not go on; try again',
   EXISTS: 'cache %s: the key exists already; use update to replace it',
+  CHANGED: 'cache %s: the value is not the expected one; read it again',
   FULL: 'cache %s is full; raise items',
+  CROWDED: 'cache %s: too many keys share one chain; use hash=keyed, or raise hashsize',
   KEY_EMPTY: 'cache %s: a key has at least one byte',
   KEY_TOO_LONG: 'cache %s: the key is longer than its keysize; raise keysize',
   VALUE_TOO_LARGE: 'cache %s: the value is larger than its blocksize; raise blocksize',
   NOT_A_NUMBER: 'cache %s: the item is no counter; counters are 8 bytes, made by inc or dec',
+  DIVISION: 'cache %s: a division by 0, or of -2^63 by -1, has no result; the counter stays as it is',
   ABSENT: 'cache %s: no such key',
 } as const
 

@@ -11,8 +11,10 @@
 //
 // A reused pid or descriptor is noticed: every segment carries the instance id.
 
+import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
+import { log } from './log.ts'
 import { native } from './native.ts'
 import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
@@ -20,14 +22,29 @@ const VARIABLE = 'UWSHM_ATTACH'
 const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
-export function createInstance({ maxProcesses, processes, threads, lockEngine, cache2, written }: Options): void {
+export function createInstance(options: Options): void {
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, written } = options
+  const left = native.reapLocks()
+  if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   native.create(
     maxProcesses,
     processes,
     threads,
     lockEngine,
-    cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
+    cache2.map((cache) => [
+      cache.name,
+      cache.items,
+      cache.blocksize,
+      cache.keysize,
+      cache.hashsize,
+      cache.math_initial,
+      cache.hash,
+      cache.lastmod,
+      cache.no_expire || cache.lazy_expire,
+    ]),
     memoryLimit(),
+    ftok === undefined ? 0 : keyOf(ftok),
+    persistentIpcsem,
   )
   // Takes this thread's slot while there is one: later, a house full of threads
   // or a frozen one would make `keepHouse` throw in a timer.
@@ -76,6 +93,13 @@ export function join(): void {
     // Another thread of this process was faster.
     if (!(error instanceof UwsgiError && error.code === 'ALREADY_ATTACHED')) throw error
   }
+}
+
+/** As ftok(3) makes it for project 1, which is what uWSGI begins with. */
+function keyOf(file: string): number {
+  const found = statSync(file, { throwIfNoEntry: false })
+  if (found === undefined) throw new UwsgiError('FTOK', file, 'ENOENT')
+  return (1 << 24) | ((found.dev & 0xff) << 16) | (found.ino & 0xffff)
 }
 
 /** Bytes that the caches' items may take: what the container or the machine has. */

@@ -25,6 +25,7 @@ export function startMaster(options: Options): void {
 
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
   createInstance(options)
+  log(`lock engine: ${native.lockEngineTitle()}`)
   const { sockets, stats } = bindAll(options)
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)

@@ -9,7 +9,19 @@
 import { parseArgs } from 'node:util'
 import { type Address, writeAddress } from './address.ts'
 import { UwsgiError } from './errors.ts'
-import { address, argument, bytes, count, type Field, flag, list, statsAddress, text } from './fields.ts'
+import {
+  address,
+  argument,
+  bytes,
+  choice,
+  count,
+  type Field,
+  flag,
+  integer64,
+  list,
+  statsAddress,
+  text,
+} from './fields.ts'
 import { keyval, type Values, writeKeyval } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
@@ -31,13 +43,24 @@ export const cache2 = keyval(
       fallback: 0,
       fallbackText: 'items',
     }),
+    hash: choice(
+      'which chain a key goes to; keyed has a seed of its own at each start',
+      ['keyed', 'djb33x', 'murmur2'],
+      {
+        fallback: 'keyed',
+        instead: 'random, rand and rr choose anew at each call, so nothing that they store is found again',
+      },
+    ),
+    lastmod: flag('keep the time of the last change, for last_modified_at in the statistics'),
+    no_expire: flag('nobody sweeps it: what has expired makes room when it is full'),
+    lazy_expire: flag('the same as no_expire', { aliases: ['lazy'] }),
+    math_initial: integer64('what a counter is before its first operation', { fallback: 0n }),
   },
   {
     example: 'name=pages,items=10000',
     later: (
       'bitmap purge_lru lru store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
-      'udp_servers udpserver udpservers hash lastmod math_initial ignore_full lazy_expire lazy sweep_on_full ' +
-      'clear_on_full no_expire'
+      'udp_servers udpserver udpservers ignore_full sweep_on_full clear_on_full'
     ).split(' '),
     settle(cache, where) {
       if (cache.items === undefined) return
@@ -76,7 +99,10 @@ export const table = {
     fallback: 0,
     fallbackText: 'twice the workers, at least 64',
   }),
-  'lock-engine': text('engine of the locks', { fallback: 'pthread' }),
+  'lock-engine': text('engine of the locks: pthread, ipcsem, posixsem or futex', { fallback: 'pthread' }),
+  ftok: text('ipcsem: an existing file that gives the semaphores their keys', { syntax: 'FILE' }),
+  'persistent-ipcsem': flag('ipcsem: leave the semaphores at the end, for the next start with the same --ftok'),
+  'thunder-lock': flag('accepted for uWSGI: the kernel wakes one worker per connection'),
   'node-arg': list(argument('an argument for the node of the workers; repeatable')),
   master: flag('accepted for uWSGI: there always is a master', { fallback: true, short: 'M' }),
   'die-on-term': flag('accepted for uWSGI: SIGTERM always stops', { fallback: true }),
@@ -88,7 +114,7 @@ type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
 type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
-type Absent = 'stats' | 'chdir' | 'connect-and-read'
+type Absent = 'stats' | 'chdir' | 'connect-and-read' | 'ftok'
 
 export type Options = {
   [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>
@@ -234,6 +260,8 @@ function settle<O extends SetOptions>(options: O): O {
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  if (options.persistentIpcsem && options.ftok === undefined)
+    throw new UwsgiError('OPTION_VALUE', '--persistent-ipcsem', 'on', 'possible without --ftok')
   if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
   if (!options.dieOnTerm) throw new UwsgiError('OPTION_VALUE', '--die-on-term', 'off', 'possible: SIGTERM always stops')
   const seen = new Set<string>()

@@ -3,9 +3,6 @@
 namespace uwshm {
 namespace {
 
-// The reclaimer works in the master's event loop: what is busy waits for the next round.
-constexpr uint32_t kReclaimPatienceMs = 20;
-
 // Before it: root, locks, accounting.
 constexpr uint32_t kFirstCache = 3;
 
@@ -31,7 +28,7 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   if (status != Status::kOk) return status;
   trouble->segment = "locks";
   trouble->expected = LockTable::SizeFor(locks);
-  status = locks_.Create(id, locks, spec.engine);
+  status = locks_.Create(id, locks, spec.locks);
   if (status != Status::kOk) return status;
   trouble->segment = "accounting";
   trouble->expected = Accounting::SizeFor(spec.workers, spec.cores);
@@ -42,7 +39,7 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
     trouble->segment = "cache " + cache.name;
     trouble->expected = CachePlaces::Of(geometries[i]).size;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.seed, &locks_);
+    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.rules, cache.seed, &locks_);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);
@@ -77,23 +74,28 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
 
 Status Instance::Enter(Trouble* trouble) {
   trouble->expected = processes_.geometry().processes;
-  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
-  if (guard.status() != Status::kOk) return guard.status();
+  processes_.SetEnded(self_.ended);
   Status status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
-  if (status != Status::kNoProcessSlot || ReclaimLocked() == 0) return status;
-  return processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+  if (status == Status::kNoProcessSlot && processes_.EnterDoor(self_.pid, self_.start_time) == Status::kOk) {
+    locks_.ActAs({processes_.OwnName(), &processes_});
+    Reclaim(kPatienceMs);
+    processes_.LeaveDoor();
+    status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
+  }
+  if (status == Status::kOk) locks_.ActAs({processes_.OwnName(), &processes_});
+  else processes_.LeaveProcess();
+  return status;
 }
 
 Status Instance::EnterThread(Caller* caller) {
   *caller = {0, self_.pid, self_.now, kPatienceMs};
-  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
-  if (guard.status() != Status::kOk) return guard.status();
   Status status = processes_.EnterThread(&caller->thread);
-  if (status != Status::kNoThreadSlot || ReclaimLocked() == 0) return status;
+  if (status != Status::kNoThreadSlot || Reclaim(kPatienceMs) == 0) return status;
   return processes_.EnterThread(&caller->thread);
 }
 
 void Instance::Leave() {
+  locks_.Leave();
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
   accounting_.segment().Abandon();
@@ -101,16 +103,11 @@ void Instance::Leave() {
   processes_.segment().Abandon();
 }
 
-uint32_t Instance::Reclaim() {
-  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kReclaimPatienceMs), processes_);
-  return guard.status() == Status::kOk ? ReclaimLocked() : 0;
-}
-
-uint32_t Instance::ReclaimLocked() {
-  auto ended = [this](const ProcessSlot& process) {
-    return self_.ended == nullptr || self_.ended(process.pid, process.start_time);
-  };
-  return processes_.Reclaim(ended, [this](uint32_t thread) {
+uint32_t Instance::Reclaim(uint32_t patience_ms) {
+  const Caller nobody{UINT32_MAX - 1, self_.pid, self_.now, patience_ms};
+  Guard guard(locks_, ProcessTable::kTableLock, nobody, processes_);
+  if (guard.status() != Status::kOk) return 0;
+  return processes_.Reclaim([this](uint32_t thread) {
     // In the dead thread's name: its own intent record covers what we do, so
     // if we die too, the next one finds a dead thread as we did.
     const Caller dead{thread, self_.pid, self_.now, kReclaimPatienceMs};

@@ -19,6 +19,7 @@ struct CacheSpec {
   std::string name;
   uint32_t items, blocksize, keysize, hashsize;
   HashSeed seed;
+  CacheRules rules{};
   Policy policy = kRefuse;
 };
 
@@ -27,7 +28,7 @@ struct InstanceSpec {
   uint32_t workers;     // worker ids 1..
   uint32_t cores;       // of each worker: requests in flight that can be looked at
   uint64_t started_on;  // epoch seconds
-  const LockEngine* engine;
+  LockChoice locks;
   std::vector<CacheSpec> caches;
 };
 
@@ -38,9 +39,7 @@ struct Self {
   uint64_t start_time;  // clock ticks since boot
   uint64_t pid_namespace;
   uint64_t (*now)();
-  // Has the last thread of that process ended? A life mutex may be free a few
-  // microseconds before: the kernel ends threads one by one. nullptr: not asked.
-  bool (*ended)(uint32_t pid, uint64_t start_time) = nullptr;
+  Ended ended = nullptr;
 };
 
 // What stood in the way: for the sentence that the user reads.
@@ -55,6 +54,8 @@ class Instance {
   // whatever worker_threads it starts.
   static constexpr uint32_t kThreadsPerProcess = 4;
   static constexpr uint32_t kPatienceMs = 1000;
+  // The reclaimer works in the master's event loop: what is busy waits for the next round.
+  static constexpr uint32_t kReclaimPatienceMs = 20;
 
   Status Create(InstanceId id, const InstanceSpec& spec, const Self& self, Trouble* trouble);
   Status Attach(InstanceId id, const std::vector<int>& fds, const Self& self, Trouble* trouble);
@@ -67,7 +68,7 @@ class Instance {
 
   // Finishes what dead processes left half done and frees their slots; how
   // many. 0 also when somebody else is at it or something is busy.
-  uint32_t Reclaim();
+  uint32_t Reclaim() { return Reclaim(kReclaimPatienceMs); }
 
   InstanceId id() const { return id_; }
   std::vector<int> Descriptors();
@@ -80,10 +81,8 @@ class Instance {
   std::vector<std::pair<std::string, uint32_t>> Holders() const;
 
  private:
-  // REQUIRES: the table lock.
-  uint32_t ReclaimLocked();
   Status Enter(Trouble* trouble);
-  Caller Nobody(uint32_t patience_ms) const { return {UINT32_MAX - 1, self_.pid, self_.now, patience_ms}; }
+  uint32_t Reclaim(uint32_t patience_ms);
 
   InstanceId id_{};
   Self self_{};

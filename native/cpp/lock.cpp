@@ -30,17 +30,22 @@ const LockEngine* LockTable::EngineNamed(const char* name) {
   return nullptr;
 }
 
-Status LockTable::Create(InstanceId instance, uint32_t locks, const LockEngine* engine) {
+Status LockTable::Create(InstanceId instance, uint32_t locks, const LockChoice& choice) {
   SegmentSpec spec{"uwshm:locks", SegmentKind::kLocks, 0, kLayout, instance, SizeFor(locks), {locks}};
   for (uint64_t i = 0; kEngines[i]; i++)
-    if (kEngines[i] == engine) spec.geometry[1] = i;
+    if (kEngines[i] == choice.engine) spec.geometry[1] = i;
   Status status = segment_.Create(spec);
   if (status != Status::kOk) return status;
   records_ = segment_.At<LockRecord>(sizeof(SegmentHeader));
-  engine_ = engine;
+  if (choice.engine->kernel != nullptr) {
+    status = choice.engine->kernel->make(records_, locks, {instance, choice.first_key, choice.persistent});
+    if (status != Status::kOk) return status;
+  } else {
+    for (uint32_t i = 0; i < locks; i++)
+      if (!choice.engine->init(records_[i].object)) return Status::kNoMemory;
+  }
+  engine_ = choice.engine;
   count_ = locks;
-  for (uint32_t i = 0; i < locks; i++)
-    if (!engine_->init(records_[i].object)) return Status::kNoMemory;
   return Status::kOk;
 }
 
@@ -54,16 +59,24 @@ Status LockTable::Attach(int fd, InstanceId instance, uint64_t* layout) {
       engine >= sizeof kEngines / sizeof *kEngines - 1)
     return Status::kForeign;
   records_ = segment_.At<LockRecord>(sizeof(SegmentHeader));
+  if (kEngines[engine]->kernel != nullptr) {
+    status = kEngines[engine]->kernel->enter(records_, static_cast<uint32_t>(locks));
+    if (status != Status::kOk) return status;
+  }
   engine_ = kEngines[engine];
   count_ = static_cast<uint32_t>(locks);
   return Status::kOk;
+}
+
+void LockTable::Leave() {
+  if (engine_ != nullptr && engine_->kernel != nullptr) engine_->kernel->leave(records_, count_);
 }
 
 Taken Guard::Wait(uint32_t patience_ms) {
   uint32_t waited_ms = 0;
   for (;;) {
     const uint32_t slice_ms = patience_ms - waited_ms < kLookAgainMs ? patience_ms - waited_ms : kLookAgainMs;
-    Taken taken = engine_->lock(record_.object, owner_word_, slice_ms);
+    Taken taken = engine_->lock(record_.object, me_, slice_ms);
     waited_ms += slice_ms;
     if (taken != Taken::kNo || waited_ms >= patience_ms) return taken;
   }

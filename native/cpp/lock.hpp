@@ -39,22 +39,73 @@ struct Caller {
 
 enum class Taken : uint8_t { kYes, kNo, kBroken };
 
-// One engine is one file in locks/ and one line in locks/engines.def.
-struct LockEngine {
-  const char* name;
-  bool (*init)(void* object);
-  Taken (*try_lock)(void* object, uint64_t owner_word);
-  // Waits at most `wait_ms`; it may return kNo earlier.
-  Taken (*lock)(void* object, uint64_t owner_word, uint32_t wait_ms);
-  void (*unlock)(void* object, uint64_t owner_word);
-};
-
 struct LockRecord {
   alignas(64) unsigned char object[48];
   std::atomic<uint64_t> owner;
   uint64_t spare;
 };
 static_assert(sizeof(LockRecord) == 64);
+
+// Tells the dead from the living, for engines whose locks the kernel does not
+// free by itself. A process has a *name* (process_table.hpp) that no later one
+// will ever bear. The lowest bit of every name is 0.
+class Lives {
+ public:
+  // Dead for certain: no thread of it will ever store anything again.
+  virtual bool IsDead(uint64_t name) = 0;
+
+ protected:
+  ~Lives() = default;
+};
+
+// The calling process, as engines know it.
+struct Claimant {
+  uint64_t name = ~uint64_t{1};  // until it has one, it cannot be found dead
+  Lives* lives = nullptr;
+
+  bool IsDead(uint64_t other) const { return lives != nullptr && lives->IsDead(other); }
+};
+
+// What locks are wanted of an engine that must ask the kernel for them.
+struct KernelLocksSpec {
+  InstanceId instance;
+  int32_t first_key = 0;    // as ftok(3) makes it; 0 = drawn from the instance's id
+  bool persistent = false;  // they stay when the last process has left
+};
+
+// Locks that are objects of the kernel: they outlive their processes, so they
+// must be made, entered, left, and found again when all of those were killed.
+struct KernelLocks {
+  // kInUse: `first_key` leads to objects of a living instance, or of somebody else.
+  Status (*make)(LockRecord* records, uint32_t count, const KernelLocksSpec& spec);
+  // Each process once: they are not removed before it has left, or died.
+  Status (*enter)(const LockRecord* records, uint32_t count);
+  // The last to leave removes them.
+  void (*leave)(const LockRecord* records, uint32_t count);
+  // Removes what instances have left of which nobody lives; how many objects.
+  uint32_t (*reap)();
+};
+
+// One engine is one file in locks/ and one line in locks/engines.def.
+struct LockEngine {
+  const char* name;
+  const char* title;  // in the log, as uWSGI has it
+  bool (*init)(void* object);
+  Taken (*try_lock)(void* object, const Claimant& me);
+  // After try_lock has said no. Waits at most `wait_ms`; it may return kNo
+  // earlier. Takes the lock of a dead owner even with 0.
+  Taken (*lock)(void* object, const Claimant& me, uint32_t wait_ms);
+  void (*unlock)(void* object, const Claimant& me);
+  const KernelLocks* kernel = nullptr;  // then there is no `init`
+};
+
+// Which locks a new table gets.
+struct LockChoice {
+  LockChoice(const LockEngine* engine) : engine(engine) {}
+  const LockEngine* engine;
+  int32_t first_key = 0;
+  bool persistent = false;
+};
 
 // What stands behind a lock and can be finished after its owner's death.
 class Repairable {
@@ -68,16 +119,22 @@ class Repairable {
 
 class LockTable {
  public:
-  static constexpr uint64_t kLayout = LayoutNumber(1, {sizeof(LockRecord), sizeof(SegmentHeader)});
+  static constexpr uint64_t kLayout = LayoutNumber(2, {sizeof(LockRecord), sizeof(SegmentHeader)});
   static uint64_t SizeFor(uint32_t locks) { return sizeof(SegmentHeader) + uint64_t{locks} * sizeof(LockRecord); }
 
   static const LockEngine* EngineNamed(const char* name);  // nullptr when unknown
   static const LockEngine* const* Engines();               // ends with nullptr
 
-  Status Create(InstanceId instance, uint32_t locks, const LockEngine* engine);
+  // kNoMemory, kInUse.
+  Status Create(InstanceId instance, uint32_t locks, const LockChoice& choice);
   Status Attach(int fd, InstanceId instance, uint64_t* layout);
+  // Tells the engine who this process is. REQUIRES: before the first Guard.
+  void ActAs(const Claimant& me) { me_ = me; }
+  // No Guard of this process may follow.
+  void Leave();
 
   Segment& segment() { return segment_; }
+  const LockEngine& engine() const { return *engine_; }
   uint32_t count() const { return count_; }
 
   const LockRecord* Record(uint32_t lock) const { return &records_[lock]; }
@@ -97,6 +154,7 @@ class LockTable {
   Segment segment_;
   LockRecord* records_ = nullptr;
   const LockEngine* engine_ = nullptr;
+  Claimant me_;
   uint32_t count_ = 0;
 };
 
@@ -106,11 +164,11 @@ class Guard {
   enum Mode { kWait, kTry };
 
   Guard(LockTable& table, uint32_t lock, const Caller& caller, Repairable& behind, Mode mode = kWait)
-      : engine_(table.engine_), record_(table.records_[lock]), owner_word_(caller.OwnerWord()) {
-    Taken taken = engine_->try_lock(record_.object, owner_word_);
-    if (taken != Taken::kYes) taken = mode == kTry ? taken : Wait(caller.patience_ms);
+      : engine_(table.engine_), me_(table.me_), record_(table.records_[lock]) {
+    Taken taken = engine_->try_lock(record_.object, me_);
+    if (taken != Taken::kYes) taken = Wait(mode == kTry ? 0 : caller.patience_ms);
     if (taken != Taken::kYes) {
-      status_ = taken == Taken::kNo ? Status::kBusy : Status::kCorrupt;
+      status_ = taken == Taken::kNo ? Status::kBusy : Status::kLockBroken;
       return;
     }
     status_ = Status::kOk;
@@ -120,7 +178,7 @@ class Guard {
 #else
     (void)dead, (void)behind;
 #endif
-    record_.owner.store(owner_word_, std::memory_order_release);
+    record_.owner.store(caller.OwnerWord(), std::memory_order_release);
   }
 
   ~Guard() {
@@ -132,19 +190,19 @@ class Guard {
 
   void Release() {
     record_.owner.store(0, std::memory_order_release);
-    engine_->unlock(record_.object, owner_word_);
+    engine_->unlock(record_.object, me_);
     status_ = Status::kBusy;
   }
 
-  // kOk: held. kBusy: somebody alive has it. kCorrupt: the lock itself is broken.
+  // kOk: held. kBusy: somebody alive has it. kLockBroken.
   Status status() const { return status_; }
 
  private:
   Taken Wait(uint32_t patience_ms);
 
   const LockEngine* engine_;
+  const Claimant& me_;
   LockRecord& record_;
-  const uint64_t owner_word_;
   Status status_;
 };
 

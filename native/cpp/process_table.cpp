@@ -1,6 +1,7 @@
 #include "process_table.hpp"
 
 #include <semaphore.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -8,25 +9,33 @@
 namespace uwshm {
 namespace {
 
-// The life thread of this process: it takes the mutex, says so, and sleeps
-// until it is asked to go, which outside tests never happens.
+// The life thread of this process: it takes the mutex that it is given, says
+// so, and sleeps until it gets another one, which only who came through the
+// door does, or none, which outside tests never happens.
 struct Life {
   pthread_mutex_t* mutex = nullptr;
   bool held = false;
+  pid_t started_by = 0;  // a forked child has no life of its parent
   pthread_t thread;
-  sem_t taken, leave;
+  sem_t taken, given;
+
+  bool IsRunning() const { return started_by == getpid(); }
 };
 
 void* Live(void* argument) {
   Life* life = static_cast<Life*>(argument);
-  const int error = pthread_mutex_lock(life->mutex);
-  if (error == EOWNERDEAD) pthread_mutex_consistent(life->mutex);
-  life->held = error == 0 || error == EOWNERDEAD;
-  sem_post(&life->taken);
-  if (!life->held) return nullptr;
-  while (sem_wait(&life->leave) != 0) {
+  pthread_mutex_t* before = nullptr;
+  for (pthread_mutex_t* mutex; (mutex = life->mutex) != nullptr; before = mutex) {
+    const int error = pthread_mutex_lock(mutex);
+    if (error == EOWNERDEAD) pthread_mutex_consistent(mutex);
+    life->held = error == 0 || error == EOWNERDEAD;
+    if (before != nullptr) pthread_mutex_unlock(before);
+    sem_post(&life->taken);
+    if (!life->held) return nullptr;
+    while (sem_wait(&life->given) != 0) {
+    }
   }
-  pthread_mutex_unlock(life->mutex);
+  pthread_mutex_unlock(before);
   return nullptr;
 }
 
@@ -35,11 +44,9 @@ Life& OwnLife() {
   return *life;
 }
 
-bool StartLife(pthread_mutex_t* mutex) {
-  Life& life = OwnLife();
-  life.mutex = mutex;
+bool BeginLife(Life& life) {
   sem_init(&life.taken, 0, 0);
-  sem_init(&life.leave, 0, 0);
+  sem_init(&life.given, 0, 0);
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, 256 * 1024);
@@ -47,28 +54,44 @@ bool StartLife(pthread_mutex_t* mutex) {
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
-  const bool started = pthread_create(&life.thread, &attributes, Live, &life) == 0;
+  life.started_by = pthread_create(&life.thread, &attributes, Live, &life) == 0 ? getpid() : 0;
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
-  if (!started) return false;
+  return life.IsRunning();
+}
+
+bool LiveBy(pthread_mutex_t* mutex) {
+  Life& life = OwnLife();
+  life.mutex = mutex;
+  if (life.IsRunning()) sem_post(&life.given);
+  else if (!BeginLife(life)) return false;
   while (sem_wait(&life.taken) != 0) {
   }
   // A process without its life mutex would pass for dead while it works.
-  if (!life.held) pthread_join(life.thread, nullptr);
+  if (!life.held) pthread_join(life.thread, nullptr), life.started_by = 0;
   return life.held;
+}
+
+void EndLife() {
+  Life& life = OwnLife();
+  if (!life.IsRunning()) return;
+  life.mutex = nullptr;
+  sem_post(&life.given);
+  pthread_join(life.thread, nullptr);
+  life.started_by = 0;
 }
 
 }  // namespace
 
 uint64_t ProcessTable::SizeFor(const RootGeometry& geometry) {
-  return sizeof(SegmentHeader) + sizeof(RootHeader) + uint64_t{geometry.processes} * sizeof(ProcessSlot) +
+  return sizeof(SegmentHeader) + sizeof(RootHeader) + (uint64_t{geometry.processes} + 1) * sizeof(ProcessSlot) +
          uint64_t{geometry.threads} * sizeof(ThreadSlot);
 }
 
 void ProcessTable::Place() {
   header_ = segment_.At<RootHeader>(sizeof(SegmentHeader));
   processes_ = reinterpret_cast<ProcessSlot*>(header_ + 1);
-  threads_ = reinterpret_cast<ThreadSlot*>(processes_ + geometry_.processes);
+  threads_ = reinterpret_cast<ThreadSlot*>(processes_ + geometry_.processes + 1);
 }
 
 Status ProcessTable::Create(InstanceId instance, const RootGeometry& geometry) {
@@ -88,7 +111,7 @@ Status ProcessTable::Create(InstanceId instance, const RootGeometry& geometry) {
   pthread_mutexattr_init(&attributes);
   pthread_mutexattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
   pthread_mutexattr_setrobust(&attributes, PTHREAD_MUTEX_ROBUST);
-  for (uint32_t slot = 0; slot < geometry.processes; slot++) pthread_mutex_init(&processes_[slot].life, &attributes);
+  for (uint32_t slot = 0; slot <= geometry.processes; slot++) pthread_mutex_init(&processes_[slot].life, &attributes);
   pthread_mutexattr_destroy(&attributes);
   return Status::kOk;
 }
@@ -107,38 +130,62 @@ Status ProcessTable::Attach(int fd, InstanceId instance, uint64_t pid_namespace,
 
 Status ProcessTable::EnterProcess(uint32_t pid, uint32_t worker, uint64_t start_time) {
   for (uint32_t slot = 0; slot < geometry_.processes; slot++) {
-    ProcessSlot& process = processes_[slot];
-    if (process.claimed.load(std::memory_order_acquire) != 0) continue;
-    process.generation++;
-    process.pid = pid;
-    process.worker = worker;
-    process.start_time = start_time;
-    process.claimed.store(1, std::memory_order_release);
-    if (!StartLife(&process.life)) {
+    const Status status = Enter(slot, pid, worker, start_time);
+    if (status != Status::kNoProcessSlot) return status;
+  }
+  return Status::kNoProcessSlot;
+}
+
+Status ProcessTable::EnterDoor(uint32_t pid, uint64_t start_time) {
+  ProcessSlot& process = processes_[door()];
+  if (process.claimed.load(std::memory_order_acquire) != 0 && TakeEndedLife(process)) {
+    process.claimed.store(0, std::memory_order_release);
+    pthread_mutex_unlock(&process.life);
+  }
+  return Enter(door(), pid, 0, start_time);
+}
+
+Status ProcessTable::Enter(uint32_t slot, uint32_t pid, uint32_t worker, uint64_t start_time) {
+  ProcessSlot& process = processes_[slot];
+  for (uint32_t free = 0; process.claimed.compare_exchange_strong(free, pid); free = 0) {
+    if (!LiveBy(&process.life)) {
       process.claimed.store(0, std::memory_order_release);
       return Status::kNoMemory;
     }
+    // Until now we could be taken for the dead owner of the slot (P1).
+    if (process.claimed.load(std::memory_order_acquire) != pid) {
+      EndLife();
+      continue;
+    }
+    process.generation.fetch_add(1);
+    process.pid = pid;
+    process.worker = worker;
+    process.start_time = start_time;
     own_slot_ = slot;
     return Status::kOk;
   }
   return Status::kNoProcessSlot;
 }
 
+void ProcessTable::LeaveDoor() {
+  processes_[door()].claimed.store(0, std::memory_order_release);
+  own_slot_ = UINT32_MAX;
+}
+
 void ProcessTable::LeaveProcess() {
-  if (own_slot_ == UINT32_MAX) return;
-  sem_post(&OwnLife().leave);
-  pthread_join(OwnLife().thread, nullptr);
+  EndLife();
   own_slot_ = UINT32_MAX;
 }
 
 Status ProcessTable::EnterThread(uint32_t* thread) {
   for (uint32_t i = 0; i < geometry_.threads; i++) {
-    if (threads_[i].process.load(std::memory_order_acquire) != 0) continue;
+    // Readers of the cells, and reclaimers, stop at threads_used: it is raised
+    // before the slot is taken.
+    uint32_t used = header_->threads_used.load(std::memory_order_relaxed), free = 0;
+    while (used <= i && !header_->threads_used.compare_exchange_weak(used, i + 1)) {
+    }
+    if (!threads_[i].process.compare_exchange_strong(free, own_slot_ + 1)) continue;
     threads_[i].generation++;
-    // Readers of the cells stop at threads_used: raise it before the first use.
-    if (i >= header_->threads_used.load(std::memory_order_relaxed))
-      header_->threads_used.store(i + 1, std::memory_order_release);
-    threads_[i].process.store(own_slot_ + 1, std::memory_order_release);
     *thread = i;
     return Status::kOk;
   }
@@ -156,6 +203,23 @@ bool ProcessTable::TakeLife(ProcessSlot& slot) {
   const int error = pthread_mutex_trylock(&slot.life);
   if (error == EOWNERDEAD) pthread_mutex_consistent(&slot.life);
   return error == 0 || error == EOWNERDEAD;
+}
+
+bool ProcessTable::TakeEndedLife(ProcessSlot& slot) {
+  if (!TakeLife(slot)) return false;
+  if (ended_ == nullptr || ended_(slot.pid, slot.start_time)) return true;
+  pthread_mutex_unlock(&slot.life);
+  return false;
+}
+
+bool ProcessTable::IsDead(uint64_t name) {
+  const uint64_t slot = (name & UINT32_MAX) / 2 - 1;
+  if (slot > door()) return false;  // no name of ours
+  ProcessSlot& process = processes_[slot];
+  if (process.generation.load(std::memory_order_acquire) != name >> 32) return true;
+  if (!TakeEndedLife(process)) return false;
+  pthread_mutex_unlock(&process.life);
+  return true;
 }
 
 bool ProcessTable::Alive(uint32_t slot) {

@@ -11,13 +11,18 @@ enum class Status : uint8_t {
   // Expected outcomes.
   kNotFound,
   kExists,
+  kChanged,
   kFull,
+  kCrowded,
   kKeyEmpty,
   kKeyTooLong,
   kValueTooLarge,
   kNotANumber,
+  kDivision,
   // A lock's owner lives but does not go on.
   kBusy,
+  // A lock is not there any more: somebody has removed the kernel's object.
+  kLockBroken,
   // Words that no sequence of our own stores can have left behind.
   kCorrupt,
   // Segments and slots.
@@ -28,6 +33,8 @@ enum class Status : uint8_t {
   kTooLarge,
   kNoProcessSlot,
   kNoThreadSlot,
+  // Kernel objects of that key serve somebody else.
+  kInUse,
 };
 
 }  // namespace uwshm

@@ -52,10 +52,9 @@ inline void Need(bool good, const char* what) {
 }
 
 inline void CreateOrEnd(Instance& instance, const std::vector<CacheSpec>& caches, uint32_t processes = 16,
-                        uint64_t (*now)() = BootMs) {
+                        uint64_t (*now)() = BootMs, const LockEngine* engine = LockTable::Engines()[0]) {
   Trouble trouble;
-  Need(instance.Create(kInstance, {processes, 8, 4, 0, LockTable::Engines()[0], caches}, Me(now), &trouble) ==
-           Status::kOk,
+  Need(instance.Create(kInstance, {processes, 8, 4, 0, engine, caches}, Me(now), &trouble) == Status::kOk,
        "no instance could be made");
 }
 

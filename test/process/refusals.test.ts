@@ -28,7 +28,17 @@ const wrong: [what: string, args: string[], sentence: RegExp][] = [
   [
     'an unknown lock engine',
     ['--lock-engine', 'paper', app('counter.mjs')],
-    /no lock engine named paper; known: pthread/,
+    /no lock engine named paper; known: pthread, ipcsem, posixsem, futex/,
+  ],
+  [
+    'a missing --ftok',
+    ['--lock-engine', 'ipcsem', '--ftok', '/nowhere/key', app('counter.mjs')],
+    /--ftok \/nowhere\/key: ENOENT; name a file that exists/,
+  ],
+  [
+    'persistence that nobody would find',
+    ['--lock-engine', 'ipcsem', '--persistent-ipcsem', app('counter.mjs')],
+    /--persistent-ipcsem: on is not possible without --ftok/,
   ],
   [
     'an address of another machine',

@@ -30,7 +30,19 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
     const [cache] = cache2
     assert.deepEqual(
       { ...cache },
-      { name: 'default', items: 100, blocksize: 65536, keysize: 2048, hashsize: 1024, blocks: 100 },
+      {
+        name: 'default',
+        items: 100,
+        blocksize: 65536,
+        keysize: 2048,
+        hashsize: 1024,
+        blocks: 100,
+        hash: 'keyed',
+        lastmod: false,
+        no_expire: false,
+        lazy_expire: false,
+        math_initial: 0n,
+      },
     )
   }
 })
@@ -107,6 +119,14 @@ test('no line whatever makes the parser fail with anything but a sentence', () =
   )
 })
 
+test('math_initial is any signed number of 64 bits', () => {
+  const initial = (text: string) => parse(`--cache2 name=a,items=1,math_initial=${text}`).cache2[0]!.math_initial
+  assert.equal(initial('-9223372036854775808'), -(2n ** 63n))
+  assert.equal(initial('9223372036854775807'), 2n ** 63n - 1n)
+  const [cache] = completeOptions({ cache2: [{ name: 'a', items: 1, math_initial: 5 as never }] }).cache2
+  assert.equal(cache!.math_initial, 5n)
+})
+
 test('what is wrong is named, with the way out', () => {
   const sentences = {
     '--prcesses 3': 'unknown option --prcesses; did you mean --processes?',
@@ -130,6 +150,10 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
+    '--cache2 name=a,items=5,hash=rr':
+      "--cache2: hash: 'rr' is not one of keyed, djb33x, murmur2; random, rand and rr choose anew at each call, so nothing that they store is found again",
+    '--cache2 name=a,items=5,math_initial=9223372036854775808':
+      "--cache2: math_initial: '9223372036854775808' is not a whole number from -2^63 to 2^63-1",
     '--cache2 name=a,items=1 --cache2 name=a,items=2': 'two caches are named a; give each its own name',
     '--max-processes 3 -p 3': '--max-processes: 3 is not above the 3 workers',
     '--master=no': '--master: off is not possible: there always is a master',

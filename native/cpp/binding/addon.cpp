@@ -18,13 +18,9 @@ bool Environment::Enter() {
     Throw("NOT_ATTACHED");
     return false;
   }
-  Status status = instance->EnterThread(&caller);
-  if (status == Status::kNoThreadSlot)
-    Throw("TOO_MANY_THREADS", {std::to_string(instance->processes().geometry().threads)});
-  else if (status != Status::kOk)
-    Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs),
-                   std::to_string(instance->locks().HolderOf(ProcessTable::kTableLock))});
-  return entered = status == Status::kOk;
+  entered = instance->EnterThread(&caller) == Status::kOk;
+  if (!entered) Throw("TOO_MANY_THREADS", {std::to_string(instance->processes().geometry().threads)});
+  return entered;
 }
 
 void Environment::Leave() {
@@ -50,6 +46,7 @@ napi_value Environment::Throw(const char* code, const std::vector<std::string>& 
 napi_value Environment::Throw(Status status, Cache& cache) {
   if (status == Status::kBusy)
     return Throw("BUSY", {cache.name(), std::to_string(caller.patience_ms), std::to_string(cache.HolderPid())});
+  if (status == Status::kLockBroken) return Throw("LOCK_BROKEN", {"cache " + cache.name()});
   if (status == Status::kNoMemory) return Throw("NO_MEMORY", {cache.name(), "", "out of memory"});
   return Throw("CACHE_CORRUPT", {cache.name(), "a link leads nowhere"});
 }

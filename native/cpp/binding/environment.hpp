@@ -51,7 +51,7 @@ struct Environment {
   bool entered = false;  // has a thread slot
   std::vector<std::unique_ptr<BoundCache>> bound;
 
-  Room key_room, value_room;
+  Room key_room, value_room, expected_room;
   uint8_t* slab = nullptr;  // where `read` copies to
   size_t slab_room = 0;
 
@@ -74,6 +74,9 @@ Instance* ProcessInstance();
 uint32_t ProcessWorker();
 
 uint64_t BootMilliseconds();
+
+// The code of an outcome that refuses a write; nullptr for any other.
+const char* RefusalName(Status status);
 
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);

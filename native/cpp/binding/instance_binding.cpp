@@ -2,10 +2,8 @@
 // the stats server ask of it. None of this is hot, so it is written for reading.
 #include <fcntl.h>
 #include <napi.h>
-#include <poll.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -17,6 +15,7 @@
 #include <mutex>
 
 #include "environment.hpp"
+#include "process_end.hpp"
 
 namespace uwshm {
 namespace {
@@ -36,29 +35,6 @@ Process& OwnProcess() {
   return *process;
 }
 
-// Field 22 of /proc/PID/stat, in clock ticks since boot; 0 when there is no such process.
-uint64_t StartTime(uint32_t pid) {
-  char line[1024] = "";
-  FILE* file = fopen(("/proc/" + std::to_string(pid) + "/stat").c_str(), "re");
-  if (file == nullptr) return 0;
-  // The second field, the program's name, may hold blanks.
-  const char* field = fgets(line, sizeof line, file) ? strrchr(line, ')') : nullptr;
-  fclose(file);
-  for (int i = 2; field != nullptr && i < 22; i++) field = strchr(field + 1, ' ');
-  return field ? strtoull(field, nullptr, 10) : 0;
-}
-
-// A pidfd can be read from when the last thread is gone, reaped or not. A pid
-// that belongs to somebody else by now belongs to nobody of ours.
-bool Ended(uint32_t pid, uint64_t start_time) {
-  const int fd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
-  if (fd < 0) return true;
-  pollfd end{fd, POLLIN, 0};
-  const bool gone = poll(&end, 1, 0) > 0;
-  close(fd);
-  return gone || StartTime(pid) != start_time;
-}
-
 void Draw(void* bytes, size_t size) {
   // Up to 256 bytes come whole, once the machine has booted.
   if (getrandom(bytes, size, 0) != static_cast<ssize_t>(size)) abort();
@@ -68,7 +44,7 @@ Self WhoAmI(uint32_t worker) {
   struct stat pid_namespace = {};
   stat("/proc/self/ns/pid", &pid_namespace);
   const auto pid = static_cast<uint32_t>(getpid());
-  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, Ended};
+  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, HasEnded};
 }
 
 std::string Hex(InstanceId id) {
@@ -115,8 +91,8 @@ void Throw(Environment& home, Status status, const Trouble& trouble) {
       home.Throw("SEGMENT_TOO_LARGE",
                  {trouble.segment, std::to_string(trouble.found), std::to_string(trouble.expected)});
       break;
+    case Status::kInUse: home.Throw("LOCKS_IN_USE"); break;
     case Status::kNoProcessSlot: home.Throw("TOO_MANY_PROCESSES", {std::to_string(trouble.expected)}); break;
-    case Status::kBusy: home.Throw("BUSY", {"(process table)", std::to_string(Instance::kPatienceMs), "?"}); break;
     default: home.Throw("SEGMENT_FOREIGN", {trouble.segment, "magic, seals, size or instance id differ"});
   }
 }
@@ -137,6 +113,11 @@ void GiveUp(Instance* instance, const std::vector<int>& opened) {
   for (int fd : opened)
     if (std::find(taken.begin(), taken.end(), fd) == taken.end()) close(fd);
   errno = why;
+}
+
+// Locks that are the kernel's outlive their processes; the last to exit removes them.
+void LeaveLocksAtExit(Instance& instance) {
+  if (instance.locks().engine().kernel != nullptr) atexit([] { ProcessInstance()->locks().Leave(); });
 }
 
 Napi::Value Create(const Napi::CallbackInfo& info) {
@@ -172,6 +153,12 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
     spec.blocksize = static_cast<uint32_t>(number(2));
     spec.keysize = static_cast<uint32_t>(number(3));
     while (spec.hashsize < number(4)) spec.hashsize *= 2;
+    auto is = [&](uint32_t column) { return Napi::Value(row[column]).As<Napi::Boolean>().Value(); };
+    bool lossless;
+    spec.rules.math_initial = Napi::Value(row[5u]).As<Napi::BigInt>().Int64Value(&lossless);
+    const std::string hash = Napi::Value(row[6u]).As<Napi::String>();
+    while (spec.rules.hash < kHashKinds && hash != kHashNames[spec.rules.hash]) spec.rules.hash++;
+    spec.rules.ways = (is(7) ? uint32_t{kKeepsModified} : 0) | (is(8) ? uint32_t{kNotSwept} : 0);
     Draw(&spec.seed, sizeof spec.seed);
     // What full use touches; keys over 64 bytes are too rare to refuse a start for.
     needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
@@ -187,10 +174,14 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   Draw(&id, sizeof id);
   auto* instance = new Instance;  // once attached, kept for good
   auto count = [&](size_t argument) { return info[argument].As<Napi::Number>().Uint32Value(); };
-  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), engine, caches};
+  LockChoice locks(engine);
+  locks.first_key = info[6].As<Napi::Number>().Int32Value();
+  locks.persistent = info[7].As<Napi::Boolean>().Value();
+  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), locks, caches};
   Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
   if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
+  LeaveLocksAtExit(*instance);
   return Undefined(info);
 }
 
@@ -218,6 +209,7 @@ Napi::Value Attach(const Napi::CallbackInfo& info) {
   }
   OwnProcess().worker = worker <= instance->accounting().workers() ? worker : 0;
   OwnProcess().instance = instance;
+  LeaveLocksAtExit(*instance);
   return Undefined(info);
 }
 
@@ -236,11 +228,16 @@ Napi::Value GetInstance(const Napi::CallbackInfo& info) {
   return result;
 }
 
-Napi::Value LockEngines(const Napi::CallbackInfo& info) {
-  Napi::Array names = Napi::Array::New(info.Env());
+Napi::Value LockEngineTitle(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  return instance ? Napi::String::New(info.Env(), instance->locks().engine().title) : Undefined(info);
+}
+
+Napi::Value ReapLocks(const Napi::CallbackInfo& info) {
+  uint32_t removed = 0;
   for (auto engine = LockTable::Engines(); *engine; engine++)
-    names[names.Length()] = Napi::String::New(info.Env(), (*engine)->name);
-  return names;
+    if ((*engine)->kernel != nullptr) removed += (*engine)->kernel->reap();
+  return Napi::Number::New(info.Env(), removed);
 }
 
 Napi::Value CacheNames(const Napi::CallbackInfo& info) {
@@ -261,7 +258,7 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
     row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
   };
   row["name"] = cache->name();
-  row["hash"] = "keyed";
+  row["hash"] = kHashNames[cache->rules().hash];
   put("hashsize", geometry.hashsize);
   put("keysize", geometry.keysize);
   put("maxItems", geometry.max_items);
@@ -272,6 +269,17 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   put("miss", figures.misses);
   put("full", figures.full);
   put("repairs", figures.repairs);
+  put("expired", figures.expired);
+  put("longestChain", figures.longest_chain);
+  put("bytes", cache->segment().Resident());
+  // The engine knows how long ago; what time that was, the wall clock tells.
+  const uint64_t ago = BootMilliseconds() - figures.modified_at;
+  put("lastModifiedAt", figures.modified_at == 0 ? 0 : static_cast<uint64_t>(time(nullptr)) - ago / 1000);
+  Napi::Object refused = Napi::Object::New(info.Env());
+  for (auto status = static_cast<uint32_t>(Status::kNotFound); status < static_cast<uint32_t>(Status::kBusy); status++)
+    refused[RefusalName(static_cast<Status>(status))] =
+        Napi::Number::New(info.Env(), static_cast<double>(figures.refused[status]));
+  row["refused"] = refused;
   return row;
 }
 
@@ -343,7 +351,8 @@ void InitInstance(napi_env env, napi_value target) {
   add("attach", Attach);
   add("attached", IsAttached);
   add("instance", GetInstance);
-  add("lockEngines", LockEngines);
+  add("lockEngineTitle", LockEngineTitle);
+  add("reapLocks", ReapLocks);
   add("cacheNames", CacheNames);
   add("cacheFigures", FiguresOf);
   add("checkCache", CheckCache);

@@ -4,9 +4,9 @@
 #include <pthread.h>
 
 #include <cerrno>
-#include <ctime>
 
 #include "../lock.hpp"
+#include "deadline.hpp"
 
 #if defined(__SANITIZE_THREAD__)
 #include <sanitizer/tsan_interface.h>
@@ -52,22 +52,19 @@ bool Init(void* object) {
   return good;
 }
 
-Taken TryLock(void* object, uint64_t) { return Judge(object, pthread_mutex_trylock(Mutex(object))); }
+Taken TryLock(void* object, const Claimant&) { return Judge(object, pthread_mutex_trylock(Mutex(object))); }
 
-Taken Lock(void* object, uint64_t, uint32_t wait_ms) {
-  timespec until;
-  clock_gettime(CLOCK_MONOTONIC, &until);  // when to give up, not what time it is
-  until.tv_sec += wait_ms / 1000;
-  until.tv_nsec += static_cast<long>(wait_ms % 1000) * 1000000;
-  if (until.tv_nsec >= 1000000000) until.tv_sec++, until.tv_nsec -= 1000000000;
+Taken Lock(void* object, const Claimant&, uint32_t wait_ms) {
+  if (wait_ms == 0) return Taken::kNo;
+  const timespec until = Deadline(wait_ms).at();
   return Judge(object, ClockLock(Mutex(object), &until));
 }
 
-void Unlock(void* object, uint64_t) { pthread_mutex_unlock(Mutex(object)); }
+void Unlock(void* object, const Claimant&) { pthread_mutex_unlock(Mutex(object)); }
 
 }  // namespace
 
 extern const LockEngine pthread_robust;
-const LockEngine pthread_robust = {"pthread", Init, TryLock, Lock, Unlock};
+const LockEngine pthread_robust = {"pthread", "pthread robust mutexes", Init, TryLock, Lock, Unlock};
 
 }  // namespace uwshm
