@@ -20,6 +20,8 @@ import { completeOptions, type GivenOptions, type Options, type WrittenOptions }
 
 const VARIABLE = 'UWSHM_ATTACH'
 const OPTIONS = 'UWSHM_OPT'
+/** Milliseconds. Nothing waits for a sweep: expiry is exact at every call. */
+const SWEEP_EVERY = 1000
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): void {
@@ -41,14 +43,15 @@ export function createInstance(options: Options): void {
       cache.hash,
       cache.lastmod,
       cache.no_expire || cache.lazy_expire,
+      cache.policy,
+      cache.clear_on_full,
     ]),
     memoryLimit(),
     ftok === undefined ? 0 : keyOf(ftok),
     persistentIpcsem,
   )
-  // Takes this thread's slot while there is one: later, a house full of threads
-  // or a frozen one would make `keepHouse` throw in a timer.
-  native.sweep()
+  // Takes its thread slot while there is one.
+  native.startSweeper(SWEEP_EVERY)
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
   process.env[OPTIONS] = JSON.stringify(written)
@@ -71,14 +74,13 @@ export function writtenOptions(): WrittenOptions {
 export function create(options: GivenOptions = {}): void {
   createInstance(completeOptions(options))
   // The master's duties, as far as they do not concern workers: what the dead
-  // left half done is finished, what has expired makes room.
+  // left half done is finished.
   setInterval(keepHouse, 1000).unref()
 }
 
-/** Frees what dead processes held and what has expired; cheap when there is nothing to do. */
+/** Frees what dead processes held; cheap when there is nothing to do. */
 export function keepHouse(): void {
   native.reclaim()
-  native.sweep()
 }
 
 /** Attaches this process, if it is not attached yet, to the instance its environment names. */

@@ -5,6 +5,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Fullness } from './cache/fullness.ts'
 import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
 import { createInstance, keepHouse } from './instance.ts'
@@ -40,6 +41,7 @@ class Master {
   private readonly stats: Listener | undefined
   private readonly options: Options
   private readonly statistics: Statistics
+  private readonly fullness: Fullness
   private stoppedAt: number | null = null
   private complaint = ''
 
@@ -49,6 +51,7 @@ class Master {
     this.stats = stats
     this.options = options
     this.statistics = new Statistics(sockets, options)
+    this.fullness = new Fullness(options.cache2)
     this.crew = new Crew({
       command,
       handover: {
@@ -81,6 +84,7 @@ class Master {
     setInterval(() => {
       this.crew.look()
       this.statistics.look()
+      this.fullness.look()
       this.keepHouse()
     }, 1000)
   }

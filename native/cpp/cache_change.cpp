@@ -143,7 +143,13 @@ Status Cache::Reserve(const Caller& caller) {
       if (status == Status::kCorrupt || waited_ms > caller.patience_ms) return status;
     } else if (SweepForRoom(caller) == 0) {
       // Full, and nothing has expired that was not swept yet.
-      if (geometry_.policy == kRefuse) break;
+      if (geometry_.policy == kRefuse) {
+        if (swept || (rules_.ways & kCleared) == 0) break;
+        uint64_t cleared = 0;
+        Status status = Clear(caller, &cleared);
+        Bump(cell.evictions, cleared);
+        if (status != Status::kOk) return status;
+      }
       swept = true;
     }
   }

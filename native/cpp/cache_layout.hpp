@@ -92,6 +92,7 @@ using Slot = uint32_t;  // 0 = none
 enum CacheWays : uint32_t {
   kKeepsModified = 1,  // lastmod: the time of the last change is wanted
   kNotSwept = 2,       // the sweeper leaves it alone
+  kCleared = 4,        // clear_on_full: all items go when there is no room for another
 };
 
 // How a cache behaves, beside what its geometry gives. Each process reads it once.
@@ -193,6 +194,7 @@ enum Policy : uint32_t {
   kSieve,      // the oldest one that was not used since the hand last passed
   kPolicies,
 };
+constexpr const char* kPolicyNames[] = {"none", "lru", "lru-strict", "sieve"};
 
 // One place in the heap.
 struct Rank {
