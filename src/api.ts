@@ -6,6 +6,15 @@ import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cac
 import { UwsgiError } from './errors.ts'
 import { group } from './group.ts'
 import { join } from './instance.ts'
+import {
+  type AsyncLockOptions,
+  type Hold,
+  type LockOptions,
+  type NamedLockOptions,
+  type RwLock,
+  type UserLock,
+  userLocks,
+} from './locks/user.ts'
 import { native } from './native.ts'
 
 const handles = new Map<string, Cache>()
@@ -101,8 +110,8 @@ const caches = {
 }
 
 /** By descriptors: a spread would read the getters, which need a master. */
-export const uwsgi: typeof caches & typeof group = Object.defineProperties(
-  caches as typeof caches & typeof group,
+export const uwsgi: typeof caches & typeof userLocks & typeof group = Object.defineProperties(
+  { ...caches, ...userLocks } as typeof caches & typeof userLocks & typeof group,
   Object.getOwnPropertyDescriptors(group),
 )
 
@@ -111,4 +120,15 @@ type CacheCounting = {
   (key: Bytes, n: bigint, expires?: number, cache?: string): bigint | null
 }
 
-export type { Bytes, Cache, CacheHandleOptions, Counting }
+export type {
+  AsyncLockOptions,
+  Bytes,
+  Cache,
+  CacheHandleOptions,
+  Counting,
+  Hold,
+  LockOptions,
+  NamedLockOptions,
+  RwLock,
+  UserLock,
+}

@@ -59,7 +59,9 @@ export const group = {
    */
   totalRequests(): number {
     join()
-    return native.workers().reduce((sum, { requests }) => sum + requests, 0)
+    let sum = 0
+    for (let id = native.workerCount(); id > 0; id--) sum += native.requestsServed(id)
+    return sum
   },
 
   /**
@@ -170,7 +172,7 @@ export const group = {
   /** How many workers the group has. @throws UwsgiError NOT_ATTACHED. */
   get numproc(): number {
     join()
-    return native.workers().length
+    return native.workerCount()
   },
 
   /** Of uwshm. */

@@ -14,6 +14,7 @@
 import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { UwsgiError } from './errors.ts'
+import { watchLocks } from './locks/watcher.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
 import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
@@ -25,7 +26,8 @@ const SWEEP_EVERY = 1000
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): void {
-  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, written } = options
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, locks, locksMax, written } =
+    options
   const left = native.reapLocks()
   if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   native.create(
@@ -49,6 +51,8 @@ export function createInstance(options: Options): void {
     memoryLimit(),
     ftok === undefined ? 0 : keyOf(ftok),
     persistentIpcsem,
+    locks + 1,
+    locksMax,
   )
   // Takes its thread slot while there is one.
   native.startSweeper(SWEEP_EVERY)
@@ -72,7 +76,9 @@ export function writtenOptions(): WrittenOptions {
  * @throws UwsgiError ALREADY_ATTACHED, SEGMENT_TOO_LARGE, NO_MEMORY, or an option's own error.
  */
 export function create(options: GivenOptions = {}): void {
-  createInstance(completeOptions(options))
+  const complete = completeOptions(options)
+  createInstance(complete)
+  watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished.
   setInterval(keepHouse, 1000).unref()

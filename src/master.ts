@@ -10,6 +10,7 @@ import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
 import { createInstance, keepHouse } from './instance.ts'
 import { closeListener, type Listener, listenAt, removeFile } from './listen.ts'
+import { watchLocks } from './locks/watcher.ts'
 import { log, logVerbose, uwsgiTime } from './log.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
@@ -27,6 +28,7 @@ export function startMaster(options: Options): void {
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
   createInstance(options)
   log(`lock engine: ${native.lockEngineTitle()}`)
+  watchLocks(options.lockAlarm)
   const { sockets, stats } = bindAll(options)
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
@@ -78,7 +80,7 @@ class Master {
     process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
     this.crew.start()
     if (this.stats) {
-      new StatsServer(this.stats, this.statistics, this.options)
+      new StatsServer(this.stats, this.statistics, this.options.statsHttp)
       log(`*** Stats server enabled on ${this.stats.name} fd: ${this.stats.fd} ***`)
     }
     setInterval(() => {

@@ -151,6 +151,24 @@ export interface WorkerFigures {
   beatAge: number
 }
 
+/** A user lock: its counters, its holder (or 0) and how many wait. */
+export interface LockFigures {
+  name: string
+  /** 0 plain, 1 fair, 2 read-write. */
+  kind: number
+  pid: number
+  acquisitions: number
+  contended: number
+  waitUs: number
+  /** By a clock of 100 ms. */
+  longestHoldUs: number
+  recoveries: number
+  waiters: number
+}
+
+/** What the watcher has seen: a death and what it released, a hold that is long, its end, a circle of waits. */
+export type LockNews = 'died' | 'held' | 'stopped' | 'free' | 'circle'
+
 /** How a request ended: 0 well, 1 the client left before its request was there, 2 before the answer was out. */
 export type Fault = 0 | 1 | 2
 
@@ -171,12 +189,14 @@ export interface Native {
     memory: number,
     locksKey: number,
     keepLocks: boolean,
+    numberedLocks: number,
+    mostLocks: number,
   ): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors, in the order of `instance`. */
   attach(instance: string, paths: string[], worker: number): void
   /** Is this process attached? One process attaches once, whichever thread asked. */
   attached(): boolean
-  /** Instance id (hex) and the descriptors of root, locks, accounting, and caches. */
+  /** Instance id (hex) and the descriptors of root, locks, accounting, user locks, and caches. */
   instance(): { id: string; fds: number[] }
   /** The engine of the locks, in the words of uWSGI's log. */
   lockEngineTitle(): string
@@ -201,7 +221,10 @@ export interface Native {
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]
-  /** Requests of worker `id` since the instance began, those in flight included. */
+  workerCount(): number
+  /** Requests of worker `id` since the instance began. */
+  requestsServed(id: number): number
+  /** With those in flight. */
   requestsBegun(id: number): number
   /** Master: worker `id` was started as `pid`, at `epochSeconds`. */
   workerSpawned(id: number, pid: number, epochSeconds: number): void
@@ -210,15 +233,15 @@ export interface Native {
   /** Worker: the application was loaded in so many seconds, and serves. */
   workerAccepting(startupSeconds: number): void
   /**
-   * A request begins on `core`, or on none (-1: all are taken). Its start: boot-time microseconds.
-   * `head`, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
-   * local address and port, then names and values of headers in turn; cut at about 4 KB.
+   * A request begins on `core`, or on none (-1: all are taken); then it returns its start, boot-time microseconds.
+   * Its head, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
+   * local address and port, then names and values of headers in turn; cut at about 4 KB. `rest` is the third line and all after it.
    */
-  requestStarted(core: number, head: string): number
-  /** A longer head for the request on `core`. */
+  requestStarted(core: number, method: string, url: string, rest: string): number | undefined
+  /** The whole head, later: what it costs is not spent on requests that do not last. */
   requestHead(core: number, head: string): void
-  /** It is over, and counted. `core` and `startedAt` as of its start; `tx` in bytes. */
-  requestEnded(core: number, startedAt: number, tx: number, fault: Fault): void
+  /** It is over, and counted. `startedAt` as it was returned; `tx` in bytes. */
+  requestEnded(core: number, startedAt: number | undefined, tx: number, fault: Fault): void
   /** Bytes that were written outside any request. */
   sent(bytes: number): void
   exceptionRaised(): void
@@ -240,12 +263,50 @@ export interface Native {
   /** 0 = this process is no worker. */
   workerId(): number
 
+  /** How many user locks have numbers. */
+  lockCount(): number
+  /** For this thread, which blocks, for ever. Throws LOCK_HELD, DEADLOCK. */
+  lockTake(lock: number): void
+  /** What this thread took. Throws LOCK_NOT_OWNER. */
+  lockRelease(lock: number): void
+  /** The same for lock 0. */
+  lockTakeZero(): void
+  lockReleaseZero(): void
+  /** As `lockTake`; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. */
+  lockWait(lock: number, timeoutMs: number, again: boolean): boolean
+  lockShare(lock: number, timeoutMs: number): boolean
+  /** Without waiting; false also when this thread has it. */
+  lockTry(lock: number, again: boolean): boolean
+  lockUnshare(lock: number): void
+  /** Does anybody have it? */
+  lockHeld(lock: number): boolean
+  /** Did it come from an owner that died? `token` 0: to this thread. */
+  lockInherited(lock: number, token: number): boolean
+  /** Where outcomes of `lockBegin` are told: 0 its time is over, 1 it has the lock, 2 it would wait for ever. Once. */
+  onLock(tell: (token: number, outcome: 0 | 1 | 2) => void): void
+  /** For a hold of its own. Its token: held when positive, waited for when negative; 0: taken, and no time to wait. `parent`: the token of the hold it is wanted within. */
+  lockBegin(lock: number, shared: boolean, timeoutMs: number, parent: number): number
+  /** True: it waits no more. False: its outcome is on its way. */
+  lockCancel(token: number): boolean
+  /** False: that hold was over. */
+  lockEnd(lock: number, token: number, shared: boolean): boolean
+  /** The lock of that name, made at the first call; 0 plain, 1 fair, 2 read-write. */
+  lockNamed(name: string, kind: number): number
+  lockFigures(): LockFigures[]
+  /** Master: starts the thread that releases what the dead hold, and tells. `alarmMs`: tell also of locks held longer, 0 = only of stopped processes. */
+  watchLocks(
+    alarmMs: number,
+    tell: (news: LockNews, lock: string, pid: number, worker: number, ms: number, waiters: number) => void,
+  ): void
+
   /** Binds and listens without accepting; the descriptor. host '' = every address. Throws an Error with `code` (EADDRINUSE …). */
   listenTcp(host: string, port: number, backlog: number): number
   /** `path` starting with \0 is an abstract name, bound exactly. A stale socket file is removed first; one that answers is EADDRINUSE. */
   listenUnix(path: string, backlog: number): number
   /** A connected descriptor. `path` starting with \0 is exactly that abstract name (Node 20 pads it). Throws an Error with `code`. */
   connectUnix(path: string): number
+  /** Sockets accepted from this listening one keep at most so many bytes (about) that a client does not read. */
+  limitSending(fd: number, bytes: number): void
   /** Connections that wait at a listening socket, the most that may, and those that were dropped; zeros where the kernel does not tell. */
   socketQueue(fd: number): [waiting: number, longest: number, dropped: number]
   /** The event loop looks at these listening descriptors, or does not (nor at one that began to listen in this turn): what arrives waits in the kernel. */

@@ -130,6 +130,15 @@ export const table = {
     fallback: 0,
     fallbackText: 'twice the workers, at least 64',
   }),
+  locks: count('user locks besides lock 0, numbered from 1', { fallback: 0, min: 0, max: 65535 }),
+  'locks-max': count('user locks, numbered and named together', { fallback: 1024, max: 65536 }),
+  'lock-alarm': count('warn of user locks held longer', {
+    fallback: 0,
+    fallbackText: 'only of those held by a stopped process',
+    min: 0,
+    max: 86400,
+    unit: 'SECONDS',
+  }),
   'lock-engine': text('engine of the locks: pthread, ipcsem, posixsem or futex', { fallback: 'pthread' }),
   ftok: text('ipcsem: an existing file that gives the semaphores their keys', { syntax: 'FILE' }),
   'persistent-ipcsem': flag('ipcsem: leave the semaphores at the end, for the next start with the same --ftok'),
@@ -191,7 +200,7 @@ for (const [name, field] of Object.entries(fields))
 const later = new Set(
   (
     'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
-    'sharedarea queue locks cache metric stats-push metrics-dir snmp ' +
+    'sharedarea queue cache metric stats-push metrics-dir snmp ' +
     'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics vacuum ' +
     'chmod-socket socket spooler mule cron'
   ).split(' '),
@@ -291,6 +300,8 @@ function settle<O extends SetOptions>(options: O): O {
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  if (options.locksMax <= options.locks)
+    throw new UwsgiError('OPTION_VALUE', '--locks-max', options.locksMax, `above --locks (${options.locks})`)
   if (options.persistentIpcsem && options.ftok === undefined)
     throw new UwsgiError('OPTION_VALUE', '--persistent-ipcsem', 'on', 'possible without --ftok')
   if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')

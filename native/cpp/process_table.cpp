@@ -207,9 +207,13 @@ bool ProcessTable::TakeLife(ProcessSlot& slot) {
 
 bool ProcessTable::TakeEndedLife(ProcessSlot& slot) {
   if (!TakeLife(slot)) return false;
-  if (ended_ == nullptr || ended_(slot.pid, slot.start_time)) return true;
-  pthread_mutex_unlock(&slot.life);
-  return false;
+  if (ended_ != nullptr && !ended_(slot.pid, slot.start_time)) {
+    pthread_mutex_unlock(&slot.life);
+    return false;
+  }
+  // While we hold its life, and meet locks that it held, it must not look alive.
+  slot.generation.fetch_add(1);
+  return true;
 }
 
 bool ProcessTable::IsDead(uint64_t name) {

@@ -19,8 +19,9 @@
 // owner left half done has been finished.
 //
 // A process has a *name*, its slot and the slot's generation, under which it
-// holds locks (locks/owner_word.hpp). Generations only go up, each under the
-// life mutex: a name with an older one is that of a dead process.
+// holds locks (locks/owner_word.hpp). Generations only go up, under the life
+// mutex, at an arrival and when a death is certain: a name with an older one is
+// that of a dead process.
 //
 // Slots are claimed by compare-and-swap, for who arrives holds no lock and has
 // no name to hold one under. If nothing is free but some slots are those of the
@@ -108,12 +109,12 @@ class ProcessTable final : public Repairable, public Lives {
   Status EnterThread(uint32_t* thread);
   void LeaveThread(uint32_t thread) { threads_[thread].process.store(0, std::memory_order_release); }
 
-  // Calls `finish(thread)` for every thread of every dead process, and then
-  // frees its slots. `finish` false: something is busy, and that process waits
-  // for the next call. The number of processes freed.
+  // Calls `bury(slot)` for every dead process and `finish(thread)` for every
+  // thread of it, and then frees its slots. False: something is busy, and that
+  // process waits for the next call. The number of processes freed.
   // REQUIRES: the table lock.
-  template <class Finish>
-  uint32_t Reclaim(Finish finish);
+  template <class Bury, class Finish>
+  uint32_t Reclaim(Bury bury, Finish finish);
 
   // Is the process in `slot` alive? False also for a free slot.
   bool Alive(uint32_t slot);
@@ -140,7 +141,8 @@ class ProcessTable final : public Repairable, public Lives {
   void Place();
   Status Enter(uint32_t slot, uint32_t pid, uint32_t worker, uint64_t start_time);
   bool TakeLife(ProcessSlot& slot);
-  // Took the life mutex, and no thread of its process runs any more.
+  // Took the life mutex, and no thread of its process runs any more: its name is
+  // a dead one from now on, whoever holds the mutex.
   bool TakeEndedLife(ProcessSlot& slot);
 
   Segment segment_;
@@ -152,13 +154,13 @@ class ProcessTable final : public Repairable, public Lives {
   Ended ended_ = nullptr;
 };
 
-template <class Finish>
-uint32_t ProcessTable::Reclaim(Finish finish) {
+template <class Bury, class Finish>
+uint32_t ProcessTable::Reclaim(Bury bury, Finish finish) {
   uint32_t freed = 0;
   for (uint32_t slot = 0; slot < geometry_.processes; slot++) {
     ProcessSlot& process = processes_[slot];
     if (slot == own_slot_ || process.claimed.load(std::memory_order_acquire) == 0 || !TakeEndedLife(process)) continue;
-    bool finished = true;
+    bool finished = bury(slot);
     for (uint32_t thread = 0; finished && thread < threads_used(); thread++) {
       if (threads_[thread].process.load(std::memory_order_relaxed) != slot + 1) continue;
       if (finish(thread)) threads_[thread].process.store(0, std::memory_order_release);

@@ -11,17 +11,17 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Fault, native } from '../native.ts'
 
 const describedAfterMs = 10
+const { requestStarted, requestEnded } = native
 
 /** One request in flight. Places are used again: a request leaves no garbage here. */
 export interface Place {
   /** -1: none was free. */
   readonly core: number
-  startedAt: number
-  /** Null: the place is free, or what came could not be read. */
-  request: IncomingMessage | null
-  /** Null: the request has taken over its socket. */
+  startedAt: number | undefined
+  /** Null: the place is free, or its request has taken over the socket. */
   response: ServerResponse | null
-  addresses: string
+  /** Of the head, what comes after the url. */
+  rest: string
   isDescribed: boolean
   /** The one that came after it on its connection. */
   next: Place | null
@@ -38,17 +38,13 @@ export function openCores(): void {
   for (let core = native.coreCount() - 1; core >= 0; core--) freeCores.push(newPlace(core))
 }
 
-export function enter(request: IncomingMessage | null, response: ServerResponse | null, addresses: string): Place {
-  const place = freeCores.pop() ?? freeOthers.pop() ?? newPlace(-1)
-  place.request = request
+/** `rest` of the head: HTTP version, remote and local addresses, as lines. */
+export function enter(request: IncomingMessage, response: ServerResponse, rest: string): Place {
+  const place = take()
   place.response = response
-  if (place.core < 0) {
-    place.startedAt = native.requestStarted(-1, '')
-    return place
-  }
-  place.addresses = addresses
-  place.isDescribed = request === null
-  place.startedAt = native.requestStarted(place.core, firstLines(place))
+  place.rest = rest
+  place.isDescribed = false
+  place.startedAt = requestStarted(place.core, request.method!, request.url!, rest)
   if (!isAwaitingLook) {
     isAwaitingLook = true
     look.refresh()
@@ -56,10 +52,17 @@ export function enter(request: IncomingMessage | null, response: ServerResponse 
   return place
 }
 
+/** For a request that no response belongs to; null if it could not be read. */
+export function enterAlone(request: IncomingMessage | null, rest: string): Place {
+  const place = take()
+  place.startedAt = requestStarted(place.core, request?.method ?? '', request?.url ?? '', rest)
+  if (request !== null && place.core >= 0) native.requestHead(place.core, headOf(request, rest))
+  return place
+}
+
 /** Whoever dies before this has not served the request. */
 export function leave(place: Place, tx: number, fault: Fault): void {
-  native.requestEnded(place.core, place.startedAt, tx, fault)
-  place.request = null
+  requestEnded(place.core, place.startedAt, tx, fault)
   place.response = null
   place.next = null
   if (place.core < 0) freeOthers.push(place)
@@ -71,13 +74,16 @@ export function running(): ServerResponse[] {
   return places.flatMap(({ response }) => response ?? [])
 }
 
+function take(): Place {
+  return freeCores.pop() ?? freeOthers.pop() ?? newPlace(-1)
+}
+
 function newPlace(core: number): Place {
   const place: Place = {
     core,
-    startedAt: 0.5, // never a small integer, so that V8 keeps one representation for it
-    request: null,
+    startedAt: undefined,
     response: null,
-    addresses: '',
+    rest: '',
     isDescribed: true,
     next: null,
   }
@@ -88,13 +94,13 @@ function newPlace(core: number): Place {
 function describeAll(): void {
   isAwaitingLook = false
   for (const place of places) {
-    if (place.core < 0 || place.request === null || place.isDescribed) continue
+    const { core, response, rest } = place
+    if (core < 0 || response === null || place.isDescribed) continue
     place.isDescribed = true
-    native.requestHead(place.core, `${firstLines(place)}\n${place.request.rawHeaders.join('\n')}`)
+    native.requestHead(core, headOf(response.req, rest))
   }
 }
 
-function firstLines({ request, addresses }: Place): string {
-  if (request === null) return `\n\n\n${addresses}`
-  return `${request.method}\n${request.url}\n${request.httpVersion}\n${addresses}`
+function headOf({ method, url, rawHeaders }: IncomingMessage, rest: string): string {
+  return `${method}\n${url}\n${rest}\n${rawHeaders.join('\n')}`
 }

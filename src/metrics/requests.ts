@@ -17,7 +17,7 @@ import type { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
 import { type Fault, native } from '../native.ts'
-import { enter, leave, openCores, type Place } from './cores.ts'
+import { enter, enterAlone, leave, openCores, type Place } from './cores.ts'
 
 const connectionKey = Symbol('uwshm.connection')
 type CountedSocket = Socket & { [connectionKey]?: Connection }
@@ -48,6 +48,7 @@ export function watchServer(server: Server): void {
   watched.add(server)
   const emit: EventEmitter['emit'] = server.emit
   server.emit = function (this: Server, event: string, ...about: unknown[]): boolean {
+    if (event === 'request' && about.length === 2) return emit.call(this, event, about[0], about[1]) // every time, so make it short
     if (event === 'upgrade' || event === 'connect') connectionOf(about[1] as CountedSocket).takenOver(about[0])
     else if (event === 'clientError') connectionOf(about[1] as CountedSocket).failed(about[0])
     return emit.call(this, event, ...about)
@@ -62,39 +63,44 @@ function connectionOf(socket: CountedSocket): Connection {
 class Connection {
   private readonly socket: CountedSocket
   private readonly addresses: string
+  /** What follows the url in the head of nearly every request, put together once. */
+  private readonly rest: string
   private written = 0
   private first: Place | null = null
   private last: Place | null = null
-  /** The latest request, for as long as its body is not there. */
+  /** The latest request, if it was answered before its body was there. */
   private unread: IncomingMessage | null = null
+  /** The request that has taken over the socket. */
   private owner: Place | null = null
+  private faultOfOwner: Fault = 0
 
   constructor(socket: CountedSocket) {
     const { remoteAddress = '', remotePort = '', localAddress = '', localPort = '' } = socket
     this.socket = socket
     this.addresses = `${remoteAddress}\n${remotePort}\n${localAddress}\n${localPort}`
+    this.rest = `1.1\n${this.addresses}`
     // Before Node's own listener, by which the application may hear of it and destroy the response.
     socket.prependListener('close', closed)
   }
 
   begin(request: IncomingMessage, response: ServerResponse): void {
-    const place = enter(request, response, this.addresses)
+    const rest = request.httpVersionMinor === 1 ? this.rest : `${request.httpVersion}\n${this.addresses}`
+    const place = enter(request, response, rest)
     if (this.first === null) this.first = place
     else this.last!.next = place
     this.last = place
-    this.unread = request
   }
 
   finished(response: ServerResponse): void {
     const place = this.first
     if (place?.response !== response) return
-    if (this.unread === place.request && place.request!.complete) this.unread = null
     this.first = place.next
+    this.unread = response.req.complete ? null : response.req
     leave(place, this.uncounted(), 0)
   }
 
   takenOver(request: unknown): void {
-    this.owner ??= enter(request as IncomingMessage | null, null, this.addresses)
+    this.owner ??= enterAlone(request as IncomingMessage, this.rest)
   }
 
   /** Node gives up on what it reads. */
@@ -103,17 +109,20 @@ class Connection {
     // A connection that was reset, or one that never sent a byte, is no request.
     if (code === 'ERR_HTTP_REQUEST_TIMEOUT' ? this.socket.bytesRead === 0 : !code.startsWith('HPE_')) return
     // Nor is a broken body, whose request is counted already.
-    if (this.unread === null || this.unread.complete) this.takenOver(null)
+    const latest = this.first === null ? this.unread : this.last!.response!.req
+    if (latest?.complete === false || this.owner !== null) return
+    this.owner = enterAlone(null, `\n${this.addresses}`)
+    this.faultOfOwner = 1
   }
 
   closed(): void {
     for (let place = this.first; place !== null; ) {
       const { next } = place
-      leave(place, this.uncounted(), faultOf(place))
+      leave(place, this.uncounted(), faultOf(place.response!))
       place = next
     }
     this.first = null
-    if (this.owner !== null) leave(this.owner, this.uncounted(), faultOf(this.owner))
+    if (this.owner !== null) leave(this.owner, this.uncounted(), this.faultOfOwner)
     this.owner = null
     const rest = this.uncounted()
     if (rest > 0) native.sent(rest)
@@ -132,8 +141,7 @@ function closed(this: CountedSocket): void {
 }
 
 /** Why an answer did not get out. One that the application itself broke off is no client's fault. */
-function faultOf({ request, response }: Place): Fault {
-  if (request === null) return 1
-  if (response === null || response.destroyed) return 0
-  return request.complete ? 2 : 1
+function faultOf({ destroyed, req }: ServerResponse): Fault {
+  if (destroyed) return 0
+  return req.complete ? 2 : 1
 }

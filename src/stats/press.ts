@@ -15,15 +15,13 @@ const keptFor = 10
 export class Press {
   private readonly statistics: Statistics
   private readonly crowd: Crowd
-  private readonly indentation: string
   private latest: { document: Buffer | null; until: number } = { document: null, until: 0 }
   /** What the documents stand on: the latest, and those that are held. */
   private sheets: Buffer[] = []
 
-  constructor(statistics: Statistics, crowd: Crowd, isMinified: boolean) {
+  constructor(statistics: Statistics, crowd: Crowd) {
     this.statistics = statistics
     this.crowd = crowd
-    this.indentation = isMinified ? '' : '\t'
   }
 
   /** Null when it cannot be made: the client asks again, and the master does not end of it. */
@@ -32,7 +30,7 @@ export class Press {
     if (begun < this.latest.until) return this.latest.document
     let document: Buffer | null = null
     try {
-      document = this.print(inAscii(JSON.stringify(this.statistics.snapshot(), null, this.indentation)))
+      document = this.print(inAscii(this.statistics.text()))
     } catch (error) {
       log(`uwshm: no statistics: ${(error as Error).message}`)
     }

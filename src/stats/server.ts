@@ -11,7 +11,6 @@ import { createServer, type Socket } from 'node:net'
 import type { Listener } from '../listen.ts'
 import { log } from '../log.ts'
 import { native } from '../native.ts'
-import type { Options } from '../options.ts'
 import { Crowd } from './crowd.ts'
 import { httpAnswer } from './http.ts'
 import { Press } from './press.ts'
@@ -19,22 +18,23 @@ import type { Statistics } from './snapshot.ts'
 
 /** What a client sends is dropped; one that sends more than this wants to keep us busy. */
 const mostSent = 2 ** 20
-
-type Manner = Pick<Options, 'statsHttp' | 'statsMin'>
+/** Left to itself, the kernel would keep megabytes of a document for a client of TCP that does not read. */
+const mostUnread = 2 ** 17
 
 export class StatsServer {
   private readonly crowd = new Crowd()
   private readonly press: Press
 
-  constructor(listener: Listener, statistics: Statistics, { statsHttp, statsMin }: Manner) {
-    this.press = new Press(statistics, this.crowd, statsMin)
+  constructor(listener: Listener, statistics: Statistics, isHttp: boolean) {
+    this.press = new Press(statistics, this.crowd)
     const reach = reachOf(listener)
     if (reach === 'network')
       log(
         `*** WARNING: the stats server on ${listener.name} answers whoever can reach this machine, with the addresses and ` +
           'headers of running requests: give --stats an address of 127.0.0.1 or a unix path ***',
       )
-    const server = statsHttp ? this.httpServer(reach === 'loopback') : this.plainServer()
+    native.limitSending(listener.fd, mostUnread)
+    const server = isHttp ? this.httpServer(reach === 'loopback') : this.plainServer()
     server.on('error', () => {}) // out of descriptors: the client is gone, the master is not
     server.listen({ fd: listener.fd }, listener.backlog)
   }

@@ -13,28 +13,26 @@ import { appsOf, statusOf } from '../metrics/workers.ts'
 import { type CacheFigures, native, type WorkerFigures } from '../native.ts'
 import type { Options } from '../options.ts'
 import { version } from '../version.ts'
+import { CoreWriter } from './cores.ts'
 import { MemoryReport } from './memory.ts'
-import { Redaction, requestVars } from './vars.ts'
+import { Redaction } from './vars.ts'
 
 /** Raised when a key changes its meaning; keys may be added. */
 const schema = 1
-/** Numbers of a core in `native.cores`. */
-const coreColumns = 6
-
-type View = Pick<Options, 'statsNoCores' | 'statsRedact' | 'memoryReport'>
+type View = Pick<Options, 'statsMin' | 'statsNoCores' | 'statsRedact' | 'memoryReport'>
 
 export class Statistics {
   private readonly sockets: readonly Listener[]
-  private readonly withCores: boolean
-  private readonly redaction: Redaction
+  private readonly indentation: string
+  private readonly cores: CoreWriter | null
   private readonly memory: MemoryReport | null
   /** The folder may vanish; we stay in it. */
   private readonly cwd = process.cwd()
 
-  constructor(sockets: readonly Listener[], { statsNoCores, statsRedact, memoryReport }: View) {
+  constructor(sockets: readonly Listener[], { statsMin, statsNoCores, statsRedact, memoryReport }: View) {
     this.sockets = sockets
-    this.withCores = !statsNoCores
-    this.redaction = new Redaction(statsRedact)
+    this.indentation = statsMin ? '' : '\t'
+    this.cores = statsNoCores ? null : new CoreWriter(this.indentation, new Redaction(statsRedact))
     this.memory = memoryReport ? new MemoryReport() : null
   }
 
@@ -43,7 +41,16 @@ export class Statistics {
     void this.memory?.look(native.workers().map(({ pid }) => pid))
   }
 
-  snapshot() {
+  /** The document, as JSON. */
+  text(): string {
+    const text = JSON.stringify(this.snapshot(), null, this.indentation)
+    // No other `cores` of the document is a text.
+    return text.replace(/("cores": ?)"of worker (\d+)"/g, (_, key: string, worker: string) => {
+      return key + this.cores!.coresOf(Number(worker))
+    })
+  }
+
+  private snapshot() {
     const queues = this.sockets.map(({ fd }) => native.socketQueue(fd))
     const longest = Math.max(0, ...queues.map(([waiting]) => waiting))
     const isPaused = native.paused()
@@ -91,7 +98,7 @@ export class Statistics {
       tx: worker.tx,
       avg_rt: worker.avgRt,
       apps: appsOf(worker),
-      ...(this.withCores && { cores: this.coreRows(id) }),
+      ...(this.cores && { cores: `of worker ${id}` }),
       in_flight: worker.inFlight,
       core_overflows: worker.overflows,
       loop_delay_p50: loopTurns ? worker.delayP50 : 0,
@@ -99,31 +106,6 @@ export class Statistics {
       loop_delay_max: loopTurns ? worker.delayMax : 0,
       beat_age: beatAge,
     }
-  }
-
-  private coreRows(worker: number) {
-    const figures = native.cores(worker)
-    return Array.from({ length: figures.length / coreColumns }, (_, id) => {
-      const at = id * coreColumns
-      const inRequest = figures[at + 1]!
-      return {
-        id,
-        requests: figures[at]!,
-        static_requests: 0,
-        routed_requests: 0,
-        offloaded_requests: 0,
-        write_errors: figures[at + 4]!,
-        read_errors: figures[at + 3]!,
-        in_request: inRequest,
-        vars: inRequest ? this.varsOf(worker, id) : [],
-        req_info: inRequest ? { request_start: figures[at + 2]! } : {},
-      }
-    })
-  }
-
-  private varsOf(worker: number, core: number): string[] {
-    const head = native.coreHead(worker, core)
-    return head === null ? [] : requestVars(head, this.redaction)
   }
 }
 

@@ -93,6 +93,24 @@ test('busy: the request is told as uWSGI tells it, without its secrets', async (
   assert.doesNotMatch(JSON.stringify(document), new RegExp(secret), 'neither from a header nor from the environment')
 })
 
+test('paused: those who are at rest say so, still accepting as with uWSGI; a busy one is busy', async (t) => {
+  const { read, master } = await start(t, ['-p', '2', '--threads', '2', ...caches, app('hangs.mjs')], 2)
+  ask(t, master, 'GET /hang HTTP/1.1\r\nHost: h\r\n\r\n')
+  await until('one is busy', async () => (await read()).workers.some(({ status }) => status === 'busy'))
+  process.kill(master.pid, 'SIGTSTP')
+  const document = await until('the other one pauses', async () => {
+    const now = await read()
+    return now.workers.some(({ status }) => status === 'pause') && now
+  })
+  sameKeys(document, sample('paused'))
+  assert.deepEqual(document.workers.map(({ status, accepting }) => `${status} ${accepting}`).sort(), [
+    'busy 1',
+    'pause 1',
+  ])
+  process.kill(master.pid, 'SIGTSTP')
+  await until('it goes on', async () => (await read()).workers.some(({ status }) => status === 'idle'))
+})
+
 test('requests with whatever bytes HTTP allows, and more of them than are kept, leave the document valid', async (t) => {
   const secret = 'hunter2'
   const { read, master } = await start(t, ['--threads', '8', app('hangs.mjs')], 1)
@@ -229,9 +247,19 @@ async function start(
   const bytes = async () => {
     const document = await whole(connect({ path }))
     satisfies(document, how)
+    sameLayout(document.toString())
     return document
   }
   return { master, bytes, read: async () => JSON.parse((await bytes()).toString()) as Document }
+}
+
+/** Cores are written by hand: it must not show. */
+function sameLayout(text: string): void {
+  const again = JSON.stringify(JSON.parse(text), null, text.includes('\n') ? '\t' : '')
+  const decoded = text.replace(/\\u([89a-f][0-9a-f]{3}|0[1-9a-f][0-9a-f]{2}|00[89a-f][0-9a-f])/g, (_, hex: string) => {
+    return String.fromCharCode(parseInt(hex, 16))
+  })
+  assert.equal(decoded, again)
 }
 
 /**

@@ -1,6 +1,6 @@
 // A death at every instruction of every call that changes a cache.
 //
-//   boundaries [STRIDE]     1 = every instruction (the default with UWSHM_FULL=1), else 20
+//   boundaries [STRIDE [ENGINE]]     1 = every instruction (the default with UWSHM_FULL=1), else 20
 //
 // A child is stepped through one call. At each instruction boundary the
 // segments are given the form that the kernel would give them if the child died
@@ -14,7 +14,8 @@
 //               stepped as well, dies too, and a third has to live with that.
 //
 // Here and there a child is killed in earnest: the segments must then be, byte
-// for byte, what was assumed.
+// for byte, what was assumed. Where the kernel keeps the locks they are in no
+// image: then every death is one in earnest, and there are fewer of them.
 //
 // Ends with 0 when all that holds, 1 when something does not, 2 when it could
 // not begin. The last line is JSON.
@@ -61,9 +62,10 @@ struct Tally {
 
 class Boundaries {
  public:
-  Boundaries(uint64_t stride, Policy policy) : pace_{stride}, evicts_(policy != kRefuse) {
+  Boundaries(uint64_t stride, Policy policy, const LockEngine* engine) : pace_{stride}, evicts_(policy != kRefuse) {
     test_clock_ms = kNow;
-    CreateOrEnd(instance_, {SmallCache(policy)}, 4, TestMs);
+    CreateOrEnd(instance_, {SmallCache(policy)}, 4, TestMs, engine);
+    if (InKernel()) pace_.kill_every = stride == 1 ? 13 : 397;
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
     for (uint32_t i = 0; same_.size() < 4 || other_.size() < 12; i++) {
       const std::string name = "key-" + std::to_string(i);
@@ -72,7 +74,7 @@ class Boundaries {
     for (size_t size : {size_t{kInlineKey} + 20, size_t{kMiddleKey} + 20}) AddToBucket(size);
   }
 
-  ~Boundaries() { instance_.Leave(); }
+  ~Boundaries() { instance_.Leave(); }  // and its locks, which may be the kernel's
 
   void Run(Tally* total, uint32_t* pairs) {
     const Image virgin = Take(instance_);
@@ -88,6 +90,7 @@ class Boundaries {
   static constexpr const char* kSurvivor = "a survivor was here";
 
   Cache& cache() { return *instance_.caches()[0]; }
+  bool InKernel() { return instance_.locks().engine().kernel != nullptr; }
 
   void RunFrom(const Start& start, const Image& virgin) {
     Restore(instance_, virgin);
@@ -148,7 +151,7 @@ class Boundaries {
     auto victim = Victim();
     at_ = 0;
     do {
-      if (at_ % pace_.stride == 0) {
+      if (!InKernel() && at_ % pace_.stride == 0) {
         where_ = victim->At();
         const Image alive = Take(instance_);
         Die(instance_, victim->tids());
@@ -305,7 +308,7 @@ class Boundaries {
              where_, how, what.c_str());
   }
 
-  const Pace pace_;
+  Pace pace_;
   const bool evicts_;
   Instance instance_;
   Caller caller_{};
@@ -321,13 +324,13 @@ class Boundaries {
   uint32_t pairs_ = 0;
 };
 
-int Report(uint64_t stride, const Tally& total, uint32_t pairs) {
+int Report(const LockEngine* engine, uint64_t stride, const Tally& total, uint32_t pairs) {
   if (total.failures == 0) printf("every death was survived\n");
   else printf("BROKEN: %" PRIu64 " failures\n", total.failures);
-  printf("{\"repair\":%s,\"stride\":%" PRIu64 ",\"pairs\":%u,\"boundaries\":%" PRIu64 ",\"torn\":%" PRIu64
-         ",\"twiceDead\":%" PRIu64 ",\"killed\":%" PRIu64 ",\"failures\":%" PRIu64 "}\n",
-         kRepair ? "true" : "false", stride, pairs, total.boundaries, total.torn, total.twice, total.killed,
-         total.failures);
+  printf("{\"engine\":\"%s\",\"repair\":%s,\"stride\":%" PRIu64 ",\"pairs\":%u,\"boundaries\":%" PRIu64
+         ",\"torn\":%" PRIu64 ",\"twiceDead\":%" PRIu64 ",\"killed\":%" PRIu64 ",\"failures\":%" PRIu64 "}\n",
+         engine->name, kRepair ? "true" : "false", stride, pairs, total.boundaries, total.torn, total.twice,
+         total.killed, total.failures);
   return total.failures == 0 ? 0 : 1;
 }
 
@@ -341,14 +344,15 @@ int main(int count, char** words) {
     execv("/proc/self/exe", words);
   }
   const uint64_t stride = count > 1 ? strtoull(words[1], nullptr, 10) : getenv("UWSHM_FULL") ? 1 : 20;
-  Need(stride > 0, "usage: boundaries [STRIDE]");
+  Need(stride > 0, "usage: boundaries [STRIDE [ENGINE]]");
   printf("%-8s %-22s %10s %6s %10s %6s %8s\n", "call", "start", "boundaries", "torn", "twice dead", "killed",
          "failures");
+  const LockEngine* engine = EngineOrEnd(count > 2 ? words[2] : "pthread");
   Tally total;
   uint32_t pairs = 0;
   for (Policy policy : {kRefuse, kLru, kSieve})
-    if (policy != kSieve || stride == 1) Boundaries(stride, policy).Run(&total, &pairs);
-  const int code = Report(stride, total, pairs);
+    if (policy != kSieve || stride == 1) Boundaries(stride, policy, engine).Run(&total, &pairs);
+  const int code = Report(engine, stride, total, pairs);
   fflush(stdout);
   _exit(code);  // the life thread has no end
 }

@@ -16,7 +16,8 @@ namespace uwshm::test {
 using Image = std::vector<std::vector<uint8_t>>;
 
 inline std::vector<Segment*> SegmentsOf(Instance& instance) {
-  std::vector<Segment*> segments{&instance.processes().segment(), &instance.locks().segment()};
+  std::vector<Segment*> segments{&instance.processes().segment(), &instance.locks().segment(),
+                                 &instance.user_locks().segment()};
   for (auto& cache : instance.caches()) segments.push_back(&cache->segment());
   return segments;
 }
@@ -46,7 +47,7 @@ inline std::vector<uint32_t> ThreadIdsOf(pid_t pid) {
 
 // What the kernel does for robust mutexes of dying threads: the owner's id
 // goes, FUTEX_OWNER_DIED comes, the waiters' bit stays. `boundaries` compares
-// this with real deaths, byte for byte.
+// this with real deaths, byte for byte. Locks of other engines it leaves alone.
 inline void Die(Instance& instance, const std::vector<uint32_t>& tids) {
   auto mark = [&](void* mutex) {
     uint32_t* word = static_cast<uint32_t*>(mutex);
@@ -58,6 +59,7 @@ inline void Die(Instance& instance, const std::vector<uint32_t>& tids) {
   };
   ProcessTable& processes = instance.processes();
   for (uint32_t slot = 0; slot < processes.geometry().processes; slot++) mark(&processes.process(slot).life);
+  if (&instance.locks().engine() != LockTable::EngineNamed("pthread")) return;
   LockRecord* records = instance.locks().segment().At<LockRecord>(sizeof(SegmentHeader));
   for (uint32_t lock = 0; lock < instance.locks().count(); lock++) mark(records[lock].object);
 }

@@ -1,7 +1,7 @@
 // Kills processes at random moments while all of them work on the same caches,
 // and looks after each death whether anybody noticed more than a short wait.
 //
-//   storm [KILLS] [--mode one|two|waiters|rescuer] [--rests] [--seed N]
+//   storm [KILLS] [--engine NAME] [--mode one|two|waiters|rescuer] [--rests] [--seed N]
 //
 //   one      a worker that is not asleep      (the default)
 //   two      two of them at once
@@ -18,23 +18,17 @@
 // The last line is JSON.
 #include <sys/wait.h>
 
-#include <algorithm>
 #include <cinttypes>
 #include <cstring>
 #include <thread>
 
+#include "figures.hpp"
 #include "worker.hpp"
 
 using namespace uwshm;
 using namespace uwshm::test;
 
 namespace {
-
-uint64_t NowUs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
-}
 
 enum class Mode { kOne, kTwo, kWaiters, kRescuer };
 const char* const kModes[] = {"one", "two", "waiters", "rescuer"};
@@ -47,35 +41,20 @@ constexpr bool kRepair = true;
 
 struct Options {
   uint32_t kills = getenv("UWSHM_FULL") ? 10000 : 600;
+  const LockEngine* engine = LockTable::Engines()[0];
   Mode mode = Mode::kOne;
   bool rests = false;
   uint64_t seed = 1;
 };
 
-double Percentile(std::vector<uint64_t> times_us, double part) {
-  if (times_us.empty()) return 0;
-  std::sort(times_us.begin(), times_us.end());
-  return static_cast<double>(times_us[static_cast<size_t>(part * static_cast<double>(times_us.size() - 1))]) / 1000;
-}
-
-const char* Bool(bool truth) { return truth ? "true" : "false"; }
-
-void PrintTimes(const char* what, const std::vector<uint64_t>& times_us) {
-  printf("%-28s p50 %.2f ms, p99 %.2f ms, max %.2f ms\n", what, Percentile(times_us, 0.5), Percentile(times_us, 0.99),
-         Percentile(times_us, 1));
-}
-
-std::string JsonTimes(const std::vector<uint64_t>& times_us) {
-  char text[96];
-  snprintf(text, sizeof text, "{\"p50\":%.2f,\"p99\":%.2f,\"max\":%.2f}", Percentile(times_us, 0.5),
-           Percentile(times_us, 0.99), Percentile(times_us, 1));
-  return text;
-}
-
 class Storm {
  public:
   explicit Storm(const Options& options) : options_(options), dice_(options.seed), ledger_(Ledger::Make()) {
-    CreateOrEnd(instance_, StormCaches(), kWorkers + 8);
+    if (options.engine->kernel != nullptr) options.engine->kernel->reap();  // of storms that were ended
+    Trouble trouble;
+    Need(instance_.Create(kInstance, {kWorkers + 8, 8, 4, 0, options.engine, StormCaches()}, MeAmongMortals(),
+                          &trouble) == Status::kOk,
+         "no instance could be made");
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot for the killer");
     for (auto& cache : instance_.caches()) probes_.push_back(ProbeNames(*cache));
     ledger_->rests = options.rests;
@@ -127,7 +106,7 @@ class Storm {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     auto* instance = new Instance;
     Trouble trouble;
-    if (instance->Attach(kInstance, instance_.Descriptors(), Me(), &trouble) != Status::kOk) _exit(1);
+    if (instance->Attach(kInstance, instance_.Descriptors(), MeAmongMortals(), &trouble) != Status::kOk) _exit(1);
     for (uint32_t round = ledger_->rescue;;) {
       while (ledger_->rescue == round) sched_yield();
       round = ledger_->rescue;
@@ -170,19 +149,6 @@ class Storm {
       const char* doing = ledger_->workers[id].doing;
       if ((StateOf(pids_[id]) == 'S') == asleep && !(asleep && doing && strcmp(doing, "rest") == 0)) return id;
     }
-  }
-
-  // As /proc/PID/stat tells it.
-  static char StateOf(pid_t pid) {
-    char path[64], text[256] = "";
-    snprintf(path, sizeof path, "/proc/%d/stat", pid);
-    if (FILE* file = fopen(path, "r")) {
-      const size_t size = fread(text, 1, sizeof text - 1, file);
-      text[size] = 0;
-      fclose(file);
-    }
-    const char* end = strrchr(text, ')');
-    return end && end[1] ? end[2] : '?';
   }
 
   void Reap(pid_t pid) {
@@ -246,6 +212,9 @@ class Storm {
   void CheckCell(uint32_t id) {
     const uint32_t thread = ledger_->workers[id].thread - 1;
     if (thread == UINT32_MAX) return;
+    // Whoever has just come may have got the slot, and be at work.
+    for (uint32_t other = 0; other < kWorkers; other++)
+      if (other != id && ledger_->workers[other].thread == thread + 1) return;
     for (auto& cache : instance_.caches()) {
       const Cell& cell = CellsOf(*cache)[thread];
       if (cell.intent.armed != 0) Broken("an intent for " + cache->name() + " outlives its thread");
@@ -366,6 +335,7 @@ class Storm {
     if (rescuer_ > 0) kill(rescuer_, SIGKILL);
     while (wait(nullptr) > 0) {
     }
+    instance_.locks().Leave();
   }
 
   int Report() {
@@ -378,7 +348,7 @@ class Storm {
     const double seconds = static_cast<double>(NowUs() - started_us_) / 1e6;
     const char* mode = kModes[static_cast<int>(options_.mode)];
 
-    printf("%-28s %s, seed %" PRIu64 ", %s\n", "mode", mode, options_.seed,
+    printf("%-28s %s, %s, seed %" PRIu64 ", %s\n", "mode", mode, options_.engine->title, options_.seed,
            kRepair ? "with repair" : "repair compiled out");
     printf("%-28s %u in %.1f s, beside %" PRIu64 " calls (%" PRIu64 " found the cache full)\n", "kills", kills_,
            seconds, calls, full);
@@ -391,11 +361,11 @@ class Storm {
     PrintTimes("from kill to reaped", deaths_us_);
     if (fault_.empty()) printf("every promise held\n");
     else printf("BROKEN at kill %u: %s\n", fault_kill_, fault_.c_str());
-    printf("{\"mode\":\"%s\",\"rests\":%s,\"seed\":%" PRIu64
+    printf("{\"mode\":\"%s\",\"engine\":\"%s\",\"rests\":%s,\"seed\":%" PRIu64
            ",\"repair\":%s,\"held\":%s,\"kills\":%u,\"seconds\":%.1f,\"calls\":%" PRIu64 ",\"inside\":%" PRIu64
            ",\"insidePercent\":%.1f,\"rescuersKilled\":%u,\"stuck\":%u,\"wrong\":%u,\"lost\":%u,\"checks\":%u",
-           mode, Bool(options_.rests), options_.seed, Bool(kRepair), Bool(fault_.empty()), kills_, seconds, calls,
-           inside_, inside, rescuers_killed_, stuck_, wrong_, lost_, checks_);
+           mode, options_.engine->name, Bool(options_.rests), options_.seed, Bool(kRepair), Bool(fault_.empty()),
+           kills_, seconds, calls, inside_, inside, rescuers_killed_, stuck_, wrong_, lost_, checks_);
     if (!fault_.empty()) printf(",\"brokenAt\":%u", fault_kill_);
     printf(",\"gapMs\":%s,\"calmMs\":%s}\n", JsonTimes(gaps_us_).c_str(), JsonTimes(calm_us_).c_str());
     return fault_.empty() ? 0 : 1;
@@ -456,6 +426,7 @@ Options Parse(int count, char** words) {
     const char* next = i + 1 < count ? words[i + 1] : "";
     if (word == "--seed") options.seed = strtoull(next, nullptr, 10), i++;
     else if (word == "--rests") options.rests = true;
+    else if (word == "--engine") options.engine = EngineOrEnd(next), i++;
     else if (word == "--mode") {
       size_t mode = 0;
       while (mode < 4 && strcmp(kModes[mode], next) != 0) mode++;
@@ -463,7 +434,8 @@ Options Parse(int count, char** words) {
       options.mode = static_cast<Mode>(mode), i++;
     } else {
       options.kills = static_cast<uint32_t>(strtoul(words[i], nullptr, 10));
-      Need(options.kills > 0, "usage: storm [KILLS] [--mode one|two|waiters|rescuer] [--rests] [--seed N]");
+      Need(options.kills > 0,
+           "usage: storm [KILLS] [--engine NAME] [--mode one|two|waiters|rescuer] [--rests] [--seed N]");
     }
   }
   return options;

@@ -20,7 +20,7 @@ class StormWorker {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     Trouble trouble;
     note_.doing = "attach";
-    Status status = instance_.Attach(kInstance, fds, Me(BootMs, id_ + 1), &trouble);
+    Status status = instance_.Attach(kInstance, fds, MeAmongMortals(id_ + 1), &trouble);
     if (status == Status::kOk) status = instance_.EnterThread(&caller_);
     if (status != Status::kOk) {
       Wrong("a worker was refused", status);

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "binding/process_end.hpp"
 #include "instance.hpp"
 
 namespace uwshm::test {
@@ -20,6 +21,12 @@ inline uint64_t BootMs() {
   timespec now;
   clock_gettime(CLOCK_BOOTTIME, &now);
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+}
+
+inline uint64_t MonotonicUs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
 }
 
 // The test's own time: it stands still until it is moved.
@@ -33,7 +40,20 @@ inline uint64_t PidNamespace() {
 }
 
 inline Self Me(uint64_t (*now)() = BootMs, uint32_t worker = 0) {
-  return {static_cast<uint32_t>(getpid()), worker, 0, PidNamespace(), now};
+  return {static_cast<uint32_t>(getpid()), worker, 0, PidNamespace(), now, nullptr, MonotonicUs};
+}
+
+// Likewise, for those who are killed in earnest while others run: death is made certain.
+inline Self MeAmongMortals(uint32_t worker = 0) {
+  const auto pid = static_cast<uint32_t>(getpid());
+  return {pid, worker, StartTime(pid), PidNamespace(), BootMs, HasEnded};
+}
+
+// Ends the process with a sentence when there is no such engine.
+inline const LockEngine* EngineOrEnd(const char* name) {
+  const LockEngine* engine = LockTable::EngineNamed(name);
+  if (engine == nullptr) fprintf(stderr, "cannot begin: no lock engine named %s\n", name), _exit(2);
+  return engine;
 }
 
 constexpr InstanceId kInstance{0x7577736866697265, 0x7465737465727321};

@@ -3,7 +3,7 @@
 
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, readlinkSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
 import { connect } from 'node:net'
 import { join } from 'node:path'
@@ -35,11 +35,33 @@ async function statuses(master: Master) {
   return (await master.stats()).workers.map(({ status }) => status).sort()
 }
 
-/** Sends SIGTSTP and waits until the workers that have nothing to do are suspended. */
+/** Sends SIGTSTP and waits until every worker knows, and those that have nothing to do are suspended. */
 async function pause(master: Master, idle = 2) {
   const before = suspensions(master)
   master.kill('SIGTSTP')
   await until('the idle are suspended', () => suspensions(master) === before + idle)
+  const [, path] = master.log.match(/bound to UNIX address (\S+)/)!
+  const pids = master.pidsOfReady().filter(isAlive)
+  await until('no event loop looks at the socket', () => !pids.some((pid) => looksAt(pid, path!)))
+}
+
+/** Does an epoll of that process have the listening socket? */
+function looksAt(pid: number, path: string): boolean {
+  const rows = readFileSync('/proc/net/unix', 'utf8').split('\n')
+  const listening = rows.map((row) => row.split(/\s+/)).find((row) => row[3] === '00010000' && row[7] === path)!
+  const fds = readdirSync(`/proc/${pid}/fd`).map((fd): [string, string] => [fd, linkOf(`/proc/${pid}/fd/${fd}`)])
+  const ours = fds.filter(([, link]) => link === `socket:[${listening[6]}]`).map(([fd]) => fd)
+  const polls = fds.filter(([, link]) => link === 'anon_inode:[eventpoll]')
+  const watched = polls.map(([fd]) => readFileSync(`/proc/${pid}/fdinfo/${fd}`, 'utf8')).join('')
+  return ours.some((fd) => new RegExp(`^tfd: +${fd} `, 'm').test(watched))
+}
+
+function linkOf(path: string): string {
+  try {
+    return readlinkSync(path)
+  } catch {
+    return '' // closed meanwhile
+  }
 }
 
 async function resume(master: Master, workers = 2) {
@@ -135,12 +157,14 @@ test('connections that are kept alive end at the pause, also those whose answer 
   )
   assert.match(other.text, /connection: keep-alive/i)
 
+  const kept = performance.now()
   await pause(master, 1)
   await until('the idle one is closed', () => other.hasEnded)
   finish()
   const answer = await begun
   assert.deepEqual([answer.body, answer.headers.connection], ['begun done', 'keep-alive'])
   await until('its connection is closed all the same', () => open() === 0)
+  assert.ok(performance.now() - kept < 4000, 'Node closes what is idle after five seconds')
   await until('both are suspended', () => suspensions(master) === 2)
 })
 

@@ -40,11 +40,12 @@ test('npm start runs examples/hello, and that counts too', async (t) => {
 test("the README's application with first and last words", async (t) => {
   const args = ['--http-socket', '127.0.0.1:0', '--processes', '2', 'greeter.ts']
   const master = await run(t, args, { cwd: project(t) }).serving(2)
-  for (let served = 0; served < 3; served++)
-    assert.match(
-      (await get({ port: master.port() })).body,
-      new RegExp(`^worker [12] of 2, ${served} requests so far\n$`),
-    )
+  for (let asked = 0; asked < 3; asked++) {
+    const { body } = await get({ port: master.port() })
+    const [, served] = body.match(/^worker [12] of 2, (\d) requests so far\n$/)!
+    // The other worker may be about to count one that we have the answer of.
+    assert.ok(Number(served) <= asked && Number(served) >= asked - 1, body)
+  }
   master.kill()
   await master.ended
   for (const id of [1, 2]) assert.match(master.log, new RegExp(`^worker ${id} of 2 says goodbye$`, 'm'))

@@ -22,30 +22,41 @@ Accounting* Rows() {
 
 uint64_t Whole(double number) { return number > 0 ? static_cast<uint64_t>(number) : 0; }
 
-// The head in an argument. A header's characters are its bytes: Node's parser makes latin1 of them.
+// Lines as they come. A header's characters are its bytes: Node's parser makes latin1 of them.
 struct Head {
-  char bytes[CoreRow::kHead + 1];
+  char bytes[CoreRow::kHead + 1];  // Node ends what it copies with a NUL
   size_t size = 0;
 
-  void Read(napi_env env, napi_value text) { napi_get_value_string_latin1(env, text, bytes, sizeof bytes, &size); }
+  void Add(napi_env env, napi_value text) {
+    size_t more = 0;
+    napi_get_value_string_latin1(env, text, bytes + size, sizeof bytes - size, &more);
+    size += more;
+  }
+  void EndLine() {
+    if (size < CoreRow::kHead) bytes[size++] = '\n';
+  }
   const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(bytes); }
 };
 
-// requestStarted(core, head) → its start, boot-time microseconds.
+// requestStarted(core, method, url, rest) → its start in boot-time microseconds, when it has no core to keep that.
 napi_value RequestStarted(napi_env env, napi_callback_info info) {
-  napi_value arguments[2], started = nullptr;
-  size_t count = 2;
+  napi_value arguments[4], started = nullptr;
+  size_t count = 4;
   int32_t core = -1;
-  Head head;
   const uint64_t now = Microseconds(CLOCK_BOOTTIME);
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
   napi_get_value_int32(env, arguments[0], &core);
-  if (Accounting* rows = Rows()) {
-    const bool placed = core >= 0 && static_cast<uint32_t>(core) < rows->cores();
-    if (placed) head.Read(env, arguments[1]);
-    rows->Begin(ProcessWorker(), placed ? static_cast<uint32_t>(core) : Accounting::kNoCore, head.data(),
-                static_cast<uint32_t>(head.size), now);
+  Accounting* rows = Rows();
+  if (rows != nullptr && core >= 0 && static_cast<uint32_t>(core) < rows->cores()) {
+    Head head;
+    for (size_t line = 1; line < 4; line++) {
+      if (line > 1) head.EndLine();
+      head.Add(env, arguments[line]);
+    }
+    rows->Begin(ProcessWorker(), static_cast<uint32_t>(core), head.data(), static_cast<uint32_t>(head.size), now);
+    return nullptr;
   }
+  if (rows != nullptr) rows->Begin(ProcessWorker(), Accounting::kNoCore, nullptr, 0, now);
   napi_create_double(env, static_cast<double>(now), &started);
   return started;
 }
@@ -57,7 +68,7 @@ napi_value RequestHead(napi_env env, napi_callback_info info) {
   Accounting* rows = Rows();
   if (rows == nullptr || core >= rows->cores()) return nullptr;
   Head head;
-  head.Read(env, arguments.Raw(1));
+  head.Add(env, arguments.Raw(1));
   rows->Describe(ProcessWorker(), core, head.data(), static_cast<uint32_t>(head.size));
   return nullptr;
 }
@@ -66,21 +77,27 @@ napi_value RequestHead(napi_env env, napi_callback_info info) {
 napi_value RequestEnded(napi_env env, napi_callback_info info) {
   napi_value arguments[4];
   size_t count = 4;
-  int32_t core = -1;
+  int32_t number = -1;
   uint32_t fault = 0;
   double started = 0, tx = 0;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  napi_get_value_int32(env, arguments[0], &core);
-  napi_get_value_double(env, arguments[1], &started);
+  napi_get_value_int32(env, arguments[0], &number);
   napi_get_value_double(env, arguments[2], &tx);
   napi_get_value_uint32(env, arguments[3], &fault);
   Accounting* rows = Rows();
   if (rows == nullptr) return nullptr;
-  const uint64_t now = Microseconds(CLOCK_BOOTTIME), begun = Whole(started);
-  rows->End(
-      ProcessWorker(),
-      core >= 0 && static_cast<uint32_t>(core) < rows->cores() ? static_cast<uint32_t>(core) : Accounting::kNoCore,
-      now > begun ? now - begun : 0, Whole(tx), static_cast<Fault>(fault));
+  const uint32_t worker = ProcessWorker();
+  uint32_t core = static_cast<uint32_t>(number);
+  uint64_t begun = 0;
+  if (core < rows->cores()) {
+    begun = rows->core(worker, core).started_at;
+  } else {
+    core = Accounting::kNoCore;
+    napi_get_value_double(env, arguments[1], &started);
+    begun = Whole(started);
+  }
+  const uint64_t now = Microseconds(CLOCK_BOOTTIME);
+  rows->End(worker, core, now > begun ? now - begun : 0, Whole(tx), static_cast<Fault>(fault));
   return nullptr;
 }
 
@@ -189,14 +206,15 @@ napi_value Workers(napi_env env, napi_callback_info) {
   return list;
 }
 
-// requestsBegun(id): served and in flight.
-napi_value RequestsBegun(napi_env env, napi_callback_info info) {
+// requestsServed(id); with those in flight, requestsBegun(id).
+template <bool kInFlightToo>
+napi_value RequestsOf(napi_env env, napi_callback_info info) {
   Accounting* rows = All(env);
   if (rows == nullptr) return nullptr;
   Arguments arguments(env, info);
   const uint32_t id = WorkerOf(*rows, arguments);
   if (id == 0) return nullptr;
-  return Number(env, static_cast<int64_t>(rows->Requests(id) + rows->worker(id).in_flight));
+  return Number(env, static_cast<int64_t>(rows->Requests(id) + (kInFlightToo ? rows->worker(id).in_flight.load() : 0)));
 }
 
 // cores(id) → six numbers for each of its cores, flat.
@@ -258,6 +276,11 @@ napi_value Paused(napi_env env, napi_callback_info) {
   return on;
 }
 
+napi_value WorkerCount(napi_env env, napi_callback_info) {
+  Accounting* rows = All(env);
+  return rows ? Number(env, rows->workers()) : nullptr;
+}
+
 napi_value CoreCount(napi_env env, napi_callback_info) {
   Accounting* rows = All(env);
   return rows ? Number(env, rows->cores()) : nullptr;
@@ -289,9 +312,11 @@ void InitAccounting(napi_env env, napi_value exports) {
       {"workerSpawned", WorkerSpawned},
       {"workerGone", WorkerGone},
       {"workers", Workers},
-      {"requestsBegun", RequestsBegun},
+      {"requestsServed", RequestsOf<false>},
+      {"requestsBegun", RequestsOf<true>},
       {"cores", Cores},
       {"coreHead", CoreHead},
+      {"workerCount", WorkerCount},
       {"coreCount", CoreCount},
       {"pause", Pause},
       {"paused", Paused},

@@ -41,7 +41,13 @@ Self WhoAmI(uint32_t worker) {
   struct stat pid_namespace = {};
   stat("/proc/self/ns/pid", &pid_namespace);
   const auto pid = static_cast<uint32_t>(getpid());
-  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, HasEnded};
+  return {pid,
+          worker,
+          StartTime(pid),
+          static_cast<uint64_t>(pid_namespace.st_ino),
+          BootMilliseconds,
+          HasEnded,
+          MonotonicMicroseconds};
 }
 
 std::string Hex(InstanceId id) {
@@ -178,7 +184,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   LockChoice locks(engine);
   locks.first_key = info[6].As<Napi::Number>().Int32Value();
   locks.persistent = info[7].As<Napi::Boolean>().Value();
-  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), locks, caches};
+  const InstanceSpec spec{
+      count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), locks, caches, {count(8), count(9)}};
   Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
   if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;

@@ -56,7 +56,7 @@ class OwnerWord {
 
  private:
   static constexpr uint64_t kWaiting = 1;
-  static constexpr uint32_t kLookMs = 5;
+  static constexpr uint32_t kLookMs = 2;
   // Two microseconds or so: as long as a holder that is not preempted needs.
   static constexpr int kSpins = 40;
 
