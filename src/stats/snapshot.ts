@@ -127,6 +127,8 @@ function cacheRow(index: number) {
     // From here on what uWSGI does not tell.
     bytes: cache.bytes,
     expired: cache.expired,
+    policy: cache.policy,
+    evictions: cache.evictions,
     repairs: cache.repairs,
     longest_chain: cache.longestChain,
     refused: refusedRow(cache),

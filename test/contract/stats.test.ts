@@ -29,7 +29,7 @@ const sample = (name: string) =>
 const notYet = ['metrics', 'spoolers', 'crons']
 const ours = {
   document: ['generated_at', 'uptime', 'schema'],
-  cache: ['bytes', 'expired', 'repairs', 'longest_chain', 'refused'],
+  cache: ['bytes', 'expired', 'policy', 'evictions', 'repairs', 'longest_chain', 'refused'],
   worker: ['in_flight', 'core_overflows', 'loop_delay_p50', 'loop_delay_p99', 'loop_delay_max', 'beat_age'],
 }
 

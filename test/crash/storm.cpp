@@ -237,7 +237,7 @@ class Storm {
   uint64_t Probe(uint64_t since_us) {
     Beat("asking for service");
     for (uint32_t c = 0; c < probes_.size(); c++)
-      for (const std::string& name : probes_[c]) ProbeKey(*instance_.caches()[c], name, c == kWild);
+      for (const std::string& name : probes_[c]) ProbeKey(*instance_.caches()[c], name, c != kKept);
     // A key that is new needs a slot of the pool.
     const std::string name = "fresh";  // a Key points to its text
     const Key fresh = KeyFor(kept(), name);
