@@ -97,6 +97,12 @@ const caches = {
   /** Subtracts n (1) from a counter and returns the result. */
   cacheDec: ((key: Bytes, n?: number, expires = 0, cache = '') => named(cache).dec(key, n, expires)) as CacheCounting,
 
+  /** Multiplies a counter by n (2) and returns the result. */
+  cacheMul: ((key: Bytes, n?: number, expires = 0, cache = '') => named(cache).mul(key, n, expires)) as CacheCounting,
+
+  /** Divides a counter by n (2), towards zero, and returns the result; null by 0. */
+  cacheDiv: ((key: Bytes, n?: number, expires = 0, cache = '') => named(cache).div(key, n, expires)) as CacheCounting,
+
   /** The counter; null when absent or no counter (uWSGI: 0). */
   cacheNum(key: Bytes, cache = ''): number | null {
     return named(cache).num(key)

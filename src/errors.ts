@@ -22,6 +22,7 @@ const messages = {
   ADDRESS_TAKEN: 'cannot listen on %s: another program does; end it or choose another address',
   ADDRESS_BAD: 'cannot listen on %s: %s; choose another address',
   STATS_UNREADABLE: 'cannot read statistics from %s: %s; give the address that --stats of the running master names',
+  FILE_UNREADABLE: '%s: %s cannot be read: %s; name a file, or a cache that is there and a file',
   NOT_ATTACHED: 'no uwshm master here: start the application with `uwshm app.ts`, or call uwshm.create() first',
   ALREADY_ATTACHED: 'this process is already attached to a uwshm instance; one process has one',
   SEGMENT_FOREIGN: 'the %s segment is not one of ours (%s); start the master again',
@@ -53,11 +54,14 @@ const messages = {
   LOCK_BUSY: 'lock %s: a process stands still in the middle of a change of its queue; resume or end that process',
   DEADLOCK: 'lock %s: to wait for it would be for ever, in a circle that the master logged; take locks in one order',
   EXISTS: 'cache %s: the key exists already; use update to replace it',
+  CHANGED: 'cache %s: the value is not the expected one; read it again',
   FULL: 'cache %s is full; raise items',
+  CROWDED: 'cache %s: too many keys share one chain; use hash=keyed, or raise hashsize',
   KEY_EMPTY: 'cache %s: a key has at least one byte',
   KEY_TOO_LONG: 'cache %s: the key is longer than its keysize; raise keysize',
   VALUE_TOO_LARGE: 'cache %s: the value is larger than its blocksize; raise blocksize',
   NOT_A_NUMBER: 'cache %s: the item is no counter; counters are 8 bytes, made by inc or dec',
+  DIVISION: 'cache %s: a division by 0, or of -2^63 by -1, has no result; the counter stays as it is',
   ABSENT: 'cache %s: no such key',
 } as const
 

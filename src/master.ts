@@ -5,6 +5,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { CacheReport } from './cache/report.ts'
 import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
 import { createInstance, keepHouse } from './instance.ts'
@@ -44,6 +45,7 @@ class Master {
   private readonly statistics: Statistics
   private stoppedAt: number | null = null
   private complaint = ''
+  private readonly caches: CacheReport
 
   constructor(command: string[], app: string, options: Options, sockets: Listener[], stats: Listener | undefined) {
     const { id, fds } = native.instance()
@@ -51,6 +53,7 @@ class Master {
     this.stats = stats
     this.options = options
     this.statistics = new Statistics(sockets, options)
+    this.caches = new CacheReport(options)
     this.crew = new Crew({
       command,
       handover: {
@@ -127,6 +130,7 @@ class Master {
   private keepHouse(): void {
     try {
       keepHouse()
+      this.caches.look()
       this.complaint = ''
     } catch (error) {
       const { message } = error as Error

@@ -8,11 +8,31 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two). */
-export type CacheGeometry = [name: string, items: number, blocksize: number, keysize: number, hashsize: number]
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone. */
+export type CacheGeometry = [
+  name: string,
+  items: number,
+  blocksize: number,
+  keysize: number,
+  hashsize: number,
+  mathInitial: bigint,
+  hash: 'keyed' | 'djb33x' | 'murmur2',
+  lastmod: boolean,
+  isUnswept: boolean,
+]
 
 /** Why the last refused write of a cache was refused. */
-export type Refusal = 'EXISTS' | 'FULL' | 'KEY_EMPTY' | 'KEY_TOO_LONG' | 'VALUE_TOO_LARGE' | 'NOT_A_NUMBER' | 'ABSENT'
+export type Refusal =
+  | 'EXISTS'
+  | 'CHANGED'
+  | 'FULL'
+  | 'CROWDED'
+  | 'KEY_EMPTY'
+  | 'KEY_TOO_LONG'
+  | 'VALUE_TOO_LARGE'
+  | 'NOT_A_NUMBER'
+  | 'DIVISION'
+  | 'ABSENT'
 
 type Bytes = string | Uint8Array
 
@@ -25,11 +45,22 @@ export interface BoundCache {
   /** Stores a new item; seconds 0 or absent = for ever. False: see `refusal`. */
   set(key: Bytes, value: Bytes, seconds?: number): boolean
   update(key: Bytes, value: Bytes, seconds?: number): boolean
+  /** Stores where the value is the expected one; null expects no item. False: see `refusal`. */
+  cas(key: Bytes, expected: Bytes | null, value: Bytes, seconds?: number): boolean
+  /** Another time to live. False: there is no such item. */
+  touch(key: Bytes, seconds: number): boolean
+  /** As `read`, and removes the item where it answers with a length. */
+  pop(key: Bytes): number
   del(key: Bytes): boolean
+  /** Removes the items whose keys begin so; the number removed. */
+  delPrefix(prefix: Bytes): number
   exists(key: Bytes): boolean
   /** Adds n to a 64-bit counter and returns the result: a bigint if n is one, else a number. Null: see `refusal`. */
   inc(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
   dec(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
+  /** n is 2 when left out. */
+  mul(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
+  div(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
   /** The counter, or null when absent or not 8 bytes long. */
   num(key: Bytes): number | null
   bigNum(key: Bytes): bigint | null
@@ -37,8 +68,8 @@ export interface BoundCache {
   ttl(key: Bytes): number | null
   /** Removes every item; the number removed. */
   clear(): number
-  /** Every live key. */
-  keys(): Buffer[]
+  /** Some live keys, from `bucket` on: [the next bucket or -1, key ...]. */
+  scan(prefix: Bytes, bucket: number, asBytes: boolean): [next: number, ...keys: (string | Buffer)[]]
   /** Live items. */
   size(): number
   refusal(): Refusal | null
@@ -58,6 +89,16 @@ export interface CacheFigures {
   miss: number
   full: number
   repairs: number
+  /** Items that were removed because they had expired. */
+  expired: number
+  /** Items of the longest chain that there ever was. */
+  longestChain: number
+  /** Memory that it takes. */
+  bytes: number
+  /** Epoch seconds; 0 = never, or without `lastmod`. */
+  lastModifiedAt: number
+  /** Refused writes by reason. */
+  refused: Record<Refusal, number>
 }
 
 /** A process slot in use. */

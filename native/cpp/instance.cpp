@@ -44,7 +44,7 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
     trouble->segment = "cache " + cache.name;
     trouble->expected = CachePlaces::Of(geometries[i]).size;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.seed, &locks_);
+    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.rules, cache.seed, &locks_);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);

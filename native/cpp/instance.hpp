@@ -20,6 +20,7 @@ struct CacheSpec {
   std::string name;
   uint32_t items, blocksize, keysize, hashsize;
   HashSeed seed;
+  CacheRules rules{};
 };
 
 // How many user locks there are from the start, and how many there may be.

@@ -76,6 +76,8 @@ class Segment {
 
   uint8_t* base() const { return base_; }
   uint64_t size() const { return size_; }
+  // Bytes of memory behind it: pages that nobody touched yet have none.
+  uint64_t Resident() const;
   int fd() const { return fd_; }
 
   template <class T>

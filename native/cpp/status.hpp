@@ -11,11 +11,14 @@ enum class Status : uint8_t {
   // Expected outcomes.
   kNotFound,
   kExists,
+  kChanged,
   kFull,
+  kCrowded,
   kKeyEmpty,
   kKeyTooLong,
   kValueTooLarge,
   kNotANumber,
+  kDivision,
   // A lock's owner lives but does not go on.
   kBusy,
   // User locks.

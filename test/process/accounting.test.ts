@@ -311,6 +311,20 @@ test('a request tells its first line at once, even when it blocks its worker, an
   })
 })
 
+test('whatever the application makes of its request, what the client sent is told', async (t) => {
+  const { port, accounts } = await serve(t)
+  const head = async () => ((await accounts.workers()) as [Figures])[0].cores[0]!.head
+  const socket = open(t, port)
+  socket.write(ask('/rewritten%0a?x', { headers: 'Authorization: secret\r\n' }))
+  const full = await until('its headers are told', async () => (await head())?.includes('Host') && (await head()))
+  assert.match(
+    full,
+    /^GET\n\/rewritten%0a\?x\n1\.1\n127\.0\.0\.1\n\d+\n127\.0\.0\.1\n\d+\nHost\na\nAuthorization\nsecret$/,
+  )
+  socket.destroy()
+  await accounts.become({ requests: 1, tx: 0, exceptions: 0, readErrors: 0, writeErrors: 1 })
+})
+
 test('accounts outlive the worker: its successor goes on, and counts its own from 0', async (t) => {
   const { port, accounts } = await serve(t)
   const tx = (await talk(t, port, ask('/hello').repeat(6) + ask('/hello', { last: true }))).length

@@ -56,7 +56,7 @@ struct Environment {
   napi_threadsafe_function lock_calls = nullptr;
   uint32_t lock_waits = 0;
 
-  Room key_room, value_room;
+  Room key_room, value_room, expected_room;
   uint8_t* slab = nullptr;  // where `read` copies to
   size_t slab_room = 0;
 
@@ -80,6 +80,9 @@ uint32_t ProcessWorker();
 
 uint64_t BootMilliseconds();
 uint64_t MonotonicMicroseconds();
+
+// The code of an outcome that refuses a write; nullptr for any other.
+const char* RefusalName(Status status);
 
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);

@@ -159,6 +159,12 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
     spec.blocksize = static_cast<uint32_t>(number(2));
     spec.keysize = static_cast<uint32_t>(number(3));
     while (spec.hashsize < number(4)) spec.hashsize *= 2;
+    auto is = [&](uint32_t column) { return Napi::Value(row[column]).As<Napi::Boolean>().Value(); };
+    bool lossless;
+    spec.rules.math_initial = Napi::Value(row[5u]).As<Napi::BigInt>().Int64Value(&lossless);
+    const std::string hash = Napi::Value(row[6u]).As<Napi::String>();
+    while (spec.rules.hash < kHashKinds && hash != kHashNames[spec.rules.hash]) spec.rules.hash++;
+    spec.rules.ways = (is(7) ? uint32_t{kKeepsModified} : 0) | (is(8) ? uint32_t{kNotSwept} : 0);
     Draw(&spec.seed, sizeof spec.seed);
     // What full use touches; keys over 64 bytes are too rare to refuse a start for.
     needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
@@ -259,7 +265,7 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
     row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
   };
   row["name"] = cache->name();
-  row["hash"] = "keyed";
+  row["hash"] = kHashNames[cache->rules().hash];
   put("hashsize", geometry.hashsize);
   put("keysize", geometry.keysize);
   put("maxItems", geometry.max_items);
@@ -270,6 +276,17 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   put("miss", figures.misses);
   put("full", figures.full);
   put("repairs", figures.repairs);
+  put("expired", figures.expired);
+  put("longestChain", figures.longest_chain);
+  put("bytes", cache->segment().Resident());
+  // The engine knows how long ago; what time that was, the wall clock tells.
+  const uint64_t ago = BootMilliseconds() - figures.modified_at;
+  put("lastModifiedAt", figures.modified_at == 0 ? 0 : static_cast<uint64_t>(time(nullptr)) - ago / 1000);
+  Napi::Object refused = Napi::Object::New(info.Env());
+  for (auto status = static_cast<uint32_t>(Status::kNotFound); status < static_cast<uint32_t>(Status::kBusy); status++)
+    refused[RefusalName(static_cast<Status>(status))] =
+        Napi::Number::New(info.Env(), static_cast<double>(figures.refused[status]));
+  row["refused"] = refused;
   return row;
 }
 
