@@ -6,6 +6,15 @@ import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cac
 import { UwsgiError } from './errors.ts'
 import { group } from './group.ts'
 import { join } from './instance.ts'
+import {
+  type AsyncLockOptions,
+  type Hold,
+  type LockOptions,
+  type NamedLockOptions,
+  type RwLock,
+  type UserLock,
+  userLocks,
+} from './locks/user.ts'
 import { native } from './native.ts'
 
 const handles = new Map<string, Cache>()
@@ -88,6 +97,12 @@ const caches = {
   /** Subtracts n (1) from a counter and returns the result. */
   cacheDec: ((key: Bytes, n?: number, expires = 0, cache = '') => named(cache).dec(key, n, expires)) as CacheCounting,
 
+  /** Multiplies a counter by n (2) and returns the result. */
+  cacheMul: ((key: Bytes, n?: number, expires = 0, cache = '') => named(cache).mul(key, n, expires)) as CacheCounting,
+
+  /** Divides a counter by n (2), towards zero, and returns the result; null by 0. */
+  cacheDiv: ((key: Bytes, n?: number, expires = 0, cache = '') => named(cache).div(key, n, expires)) as CacheCounting,
+
   /** The counter; null when absent or no counter (uWSGI: 0). */
   cacheNum(key: Bytes, cache = ''): number | null {
     return named(cache).num(key)
@@ -95,8 +110,8 @@ const caches = {
 }
 
 /** By descriptors: a spread would read the getters, which need a master. */
-export const uwsgi: typeof caches & typeof group = Object.defineProperties(
-  caches as typeof caches & typeof group,
+export const uwsgi: typeof caches & typeof userLocks & typeof group = Object.defineProperties(
+  { ...caches, ...userLocks } as typeof caches & typeof userLocks & typeof group,
   Object.getOwnPropertyDescriptors(group),
 )
 
@@ -105,4 +120,15 @@ type CacheCounting = {
   (key: Bytes, n: bigint, expires?: number, cache?: string): bigint | null
 }
 
-export type { Bytes, Cache, CacheHandleOptions, Counting }
+export type {
+  AsyncLockOptions,
+  Bytes,
+  Cache,
+  CacheHandleOptions,
+  Counting,
+  Hold,
+  LockOptions,
+  NamedLockOptions,
+  RwLock,
+  UserLock,
+}

@@ -15,8 +15,10 @@ export function leaveOnTerm(servers: ReadonlySet<Server>, running: () => ServerR
     const isOurs = process.listenerCount('SIGTERM') === 1
     let isOver = false
     const leave = () => {
-      const isDone = [...servers].every(({ listening }) => !listening) && running().length === 0
-      if (isOver || !isOurs || !isDone) return
+      if (isOver || !isOurs || [...servers].some(({ listening }) => listening)) return
+      // A server hears of the end of a connection that was broken off before the connection itself does.
+      const [last] = running()
+      if (last) return void last.req.socket.once('close', leave)
       isOver = true
       void callExit().then(() => process.exit())
     }

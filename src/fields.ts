@@ -66,6 +66,15 @@ export function count(help: string, says: Says<number> & { min?: number; max?: n
   })
 }
 
+/** A whole number of 64 bits, signed. */
+export function integer64(help: string, says: Says<bigint> = {}): Field<bigint> {
+  return field(help, says, 'N', 'a whole number from -2^63 to 2^63-1', (value) => {
+    if (typeof value !== 'bigint' && !/^-?\d+$/.test(String(value))) return undefined
+    const number = BigInt(value as bigint | string)
+    return number === BigInt.asIntN(64, number) ? number : undefined
+  })
+}
+
 const units = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 } as Record<string, number>
 
 /** A size: bytes, or with k, m, g. To uWSGI `64k` is 64. */
@@ -90,6 +99,16 @@ export function text(help: string, says: Says<string> & { syntax?: string; longe
     const fits = typeof value === 'string' && value !== '' && Buffer.byteLength(value) <= longest
     return fits && !value.includes('\0') ? value : undefined
   })
+}
+
+/** One of a few words. */
+export function choice<const W extends string>(
+  help: string,
+  words: readonly W[],
+  { instead, ...says }: Says<W> & { instead?: string } = {},
+): Field<W> {
+  const expected = `one of ${words.join(', ')}${instead ? `; ${instead}` : ''}`
+  return field(help, says, words.join('|'), expected, (value) => words.find((word) => word === value))
 }
 
 /** On or off. uWSGI reads `flag=0` as on in key-values; we do not (docs/differences.md). */

@@ -1,6 +1,17 @@
 // The public names, and nothing else.
 
-export { type Bytes, type Cache, type CacheHandleOptions, uwsgi } from './api.ts'
+export {
+  type AsyncLockOptions,
+  type Bytes,
+  type Cache,
+  type CacheHandleOptions,
+  type Hold,
+  type LockOptions,
+  type NamedLockOptions,
+  type RwLock,
+  type UserLock,
+  uwsgi,
+} from './api.ts'
 export { type Code, UwsgiError } from './errors.ts'
 export type { Worker } from './group.ts'
 export { create } from './instance.ts'

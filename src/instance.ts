@@ -13,17 +13,25 @@
 
 import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
+import { filling } from './cache/fill.ts'
 import { UwsgiError } from './errors.ts'
+import { watchLocks } from './locks/watcher.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
 import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
 const VARIABLE = 'UWSHM_ATTACH'
 const OPTIONS = 'UWSHM_OPT'
+const SWEPT_AT_A_TIME = 10_000 // as native code has it
+
+let sweepEveryMs = 0
+let sweptAt = -Infinity
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): void {
-  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, written } = options
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, locks, locksMax, written } =
+    options
+  const fill = filling(options)
   const left = native.reapLocks()
   if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   native.create(
@@ -31,14 +39,28 @@ export function createInstance(options: Options): void {
     processes,
     threads,
     lockEngine,
-    cache2.map(({ name, items, blocksize, keysize, hashsize }) => [name, items, blocksize, keysize, hashsize]),
+    cache2.map((cache) => [
+      cache.name,
+      cache.items,
+      cache.blocksize,
+      cache.keysize,
+      cache.hashsize,
+      cache.math_initial,
+      cache.hash,
+      cache.lastmod,
+      cache.no_expire || cache.lazy_expire,
+    ]),
     memoryLimit(),
     ftok === undefined ? 0 : keyOf(ftok),
     persistentIpcsem,
+    locks + 1,
+    locksMax,
   )
   // Takes this thread's slot while there is one: later, a house full of threads
   // or a frozen one would make `keepHouse` throw in a timer.
   native.sweep()
+  sweepEveryMs = 1000 * options.cacheExpireFreq
+  fill()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
   process.env[OPTIONS] = JSON.stringify(written)
@@ -59,7 +81,9 @@ export function writtenOptions(): WrittenOptions {
  * @throws UwsgiError ALREADY_ATTACHED, SEGMENT_TOO_LARGE, NO_MEMORY, or an option's own error.
  */
 export function create(options: GivenOptions = {}): void {
-  createInstance(completeOptions(options))
+  const complete = completeOptions(options)
+  createInstance(complete)
+  watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished, what has expired makes room.
   setInterval(keepHouse, 1000).unref()
@@ -68,7 +92,10 @@ export function create(options: GivenOptions = {}): void {
 /** Frees what dead processes held and what has expired; cheap when there is nothing to do. */
 export function keepHouse(): void {
   native.reclaim()
-  native.sweep()
+  // Half a look early is early enough: looks are a second apart, more or less.
+  if (performance.now() - sweptAt < sweepEveryMs - 500) return
+  // What is left, so as not to hold up the event loop, comes at the next look.
+  if (native.sweep() < SWEPT_AT_A_TIME) sweptAt = performance.now()
 }
 
 /** Attaches this process, if it is not attached yet, to the instance its environment names. */

@@ -5,10 +5,12 @@
 import { existsSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { CacheReport } from './cache/report.ts'
 import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
 import { createInstance, keepHouse } from './instance.ts'
 import { closeListener, type Listener, listenAt, removeFile } from './listen.ts'
+import { watchLocks } from './locks/watcher.ts'
 import { log, logVerbose, uwsgiTime } from './log.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
@@ -26,6 +28,7 @@ export function startMaster(options: Options): void {
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
   createInstance(options)
   log(`lock engine: ${native.lockEngineTitle()}`)
+  watchLocks(options.lockAlarm)
   const { sockets, stats } = bindAll(options)
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
@@ -42,6 +45,7 @@ class Master {
   private readonly statistics: Statistics
   private stoppedAt: number | null = null
   private complaint = ''
+  private readonly caches: CacheReport
 
   constructor(command: string[], app: string, options: Options, sockets: Listener[], stats: Listener | undefined) {
     const { id, fds } = native.instance()
@@ -49,6 +53,7 @@ class Master {
     this.stats = stats
     this.options = options
     this.statistics = new Statistics(sockets, options)
+    this.caches = new CacheReport(options)
     this.crew = new Crew({
       command,
       handover: {
@@ -125,6 +130,7 @@ class Master {
   private keepHouse(): void {
     try {
       keepHouse()
+      this.caches.look()
       this.complaint = ''
     } catch (error) {
       const { message } = error as Error

@@ -8,11 +8,31 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two). */
-export type CacheGeometry = [name: string, items: number, blocksize: number, keysize: number, hashsize: number]
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone. */
+export type CacheGeometry = [
+  name: string,
+  items: number,
+  blocksize: number,
+  keysize: number,
+  hashsize: number,
+  mathInitial: bigint,
+  hash: 'keyed' | 'djb33x' | 'murmur2',
+  lastmod: boolean,
+  isUnswept: boolean,
+]
 
 /** Why the last refused write of a cache was refused. */
-export type Refusal = 'EXISTS' | 'FULL' | 'KEY_EMPTY' | 'KEY_TOO_LONG' | 'VALUE_TOO_LARGE' | 'NOT_A_NUMBER' | 'ABSENT'
+export type Refusal =
+  | 'EXISTS'
+  | 'CHANGED'
+  | 'FULL'
+  | 'CROWDED'
+  | 'KEY_EMPTY'
+  | 'KEY_TOO_LONG'
+  | 'VALUE_TOO_LARGE'
+  | 'NOT_A_NUMBER'
+  | 'DIVISION'
+  | 'ABSENT'
 
 type Bytes = string | Uint8Array
 
@@ -25,11 +45,22 @@ export interface BoundCache {
   /** Stores a new item; seconds 0 or absent = for ever. False: see `refusal`. */
   set(key: Bytes, value: Bytes, seconds?: number): boolean
   update(key: Bytes, value: Bytes, seconds?: number): boolean
+  /** Stores where the value is the expected one; null expects no item. False: see `refusal`. */
+  cas(key: Bytes, expected: Bytes | null, value: Bytes, seconds?: number): boolean
+  /** Another time to live. False: there is no such item. */
+  touch(key: Bytes, seconds: number): boolean
+  /** As `read`, and removes the item where it answers with a length. */
+  pop(key: Bytes): number
   del(key: Bytes): boolean
+  /** Removes the items whose keys begin so; the number removed. */
+  delPrefix(prefix: Bytes): number
   exists(key: Bytes): boolean
   /** Adds n to a 64-bit counter and returns the result: a bigint if n is one, else a number. Null: see `refusal`. */
   inc(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
   dec(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
+  /** n is 2 when left out. */
+  mul(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
+  div(key: Bytes, n?: number | bigint, seconds?: number): number | bigint | null
   /** The counter, or null when absent or not 8 bytes long. */
   num(key: Bytes): number | null
   bigNum(key: Bytes): bigint | null
@@ -37,8 +68,8 @@ export interface BoundCache {
   ttl(key: Bytes): number | null
   /** Removes every item; the number removed. */
   clear(): number
-  /** Every live key. */
-  keys(): Buffer[]
+  /** Some live keys, from `bucket` on: [the next bucket or -1, key ...]. */
+  scan(prefix: Bytes, bucket: number, asBytes: boolean): [next: number, ...keys: (string | Buffer)[]]
   /** Live items. */
   size(): number
   refusal(): Refusal | null
@@ -58,6 +89,16 @@ export interface CacheFigures {
   miss: number
   full: number
   repairs: number
+  /** Items that were removed because they had expired. */
+  expired: number
+  /** Items of the longest chain that there ever was. */
+  longestChain: number
+  /** Memory that it takes. */
+  bytes: number
+  /** Epoch seconds; 0 = never, or without `lastmod`. */
+  lastModifiedAt: number
+  /** Refused writes by reason. */
+  refused: Record<Refusal, number>
 }
 
 /** A process slot in use. */
@@ -102,6 +143,24 @@ export interface WorkerFigures {
   beatAge: number
 }
 
+/** A user lock: its counters, its holder (or 0) and how many wait. */
+export interface LockFigures {
+  name: string
+  /** 0 plain, 1 fair, 2 read-write. */
+  kind: number
+  pid: number
+  acquisitions: number
+  contended: number
+  waitUs: number
+  /** By a clock of 100 ms. */
+  longestHoldUs: number
+  recoveries: number
+  waiters: number
+}
+
+/** What the watcher has seen: a death and what it released, a hold that is long, its end, a circle of waits. */
+export type LockNews = 'died' | 'held' | 'stopped' | 'free' | 'circle'
+
 /** How a request ended: 0 well, 1 the client left before its request was there, 2 before the answer was out. */
 export type Fault = 0 | 1 | 2
 
@@ -122,12 +181,14 @@ export interface Native {
     memory: number,
     locksKey: number,
     keepLocks: boolean,
+    numberedLocks: number,
+    mostLocks: number,
   ): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors, in the order of `instance`. */
   attach(instance: string, paths: string[], worker: number): void
   /** Is this process attached? One process attaches once, whichever thread asked. */
   attached(): boolean
-  /** Instance id (hex) and the descriptors of root, locks, accounting, and caches. */
+  /** Instance id (hex) and the descriptors of root, locks, accounting, user locks, and caches. */
   instance(): { id: string; fds: number[] }
   /** The engine of the locks, in the words of uWSGI's log. */
   lockEngineTitle(): string
@@ -194,12 +255,50 @@ export interface Native {
   /** 0 = this process is no worker. */
   workerId(): number
 
+  /** How many user locks have numbers. */
+  lockCount(): number
+  /** For this thread, which blocks, for ever. Throws LOCK_HELD, DEADLOCK. */
+  lockTake(lock: number): void
+  /** What this thread took. Throws LOCK_NOT_OWNER. */
+  lockRelease(lock: number): void
+  /** The same for lock 0. */
+  lockTakeZero(): void
+  lockReleaseZero(): void
+  /** As `lockTake`; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. */
+  lockWait(lock: number, timeoutMs: number, again: boolean): boolean
+  lockShare(lock: number, timeoutMs: number): boolean
+  /** Without waiting; false also when this thread has it. */
+  lockTry(lock: number, again: boolean): boolean
+  lockUnshare(lock: number): void
+  /** Does anybody have it? */
+  lockHeld(lock: number): boolean
+  /** Did it come from an owner that died? `token` 0: to this thread. */
+  lockInherited(lock: number, token: number): boolean
+  /** Where outcomes of `lockBegin` are told: 0 its time is over, 1 it has the lock, 2 it would wait for ever. Once. */
+  onLock(tell: (token: number, outcome: 0 | 1 | 2) => void): void
+  /** For a hold of its own. Its token: held when positive, waited for when negative; 0: taken, and no time to wait. `parent`: the token of the hold it is wanted within. */
+  lockBegin(lock: number, shared: boolean, timeoutMs: number, parent: number): number
+  /** True: it waits no more. False: its outcome is on its way. */
+  lockCancel(token: number): boolean
+  /** False: that hold was over. */
+  lockEnd(lock: number, token: number, shared: boolean): boolean
+  /** The lock of that name, made at the first call; 0 plain, 1 fair, 2 read-write. */
+  lockNamed(name: string, kind: number): number
+  lockFigures(): LockFigures[]
+  /** Master: starts the thread that releases what the dead hold, and tells. `alarmMs`: tell also of locks held longer, 0 = only of stopped processes. */
+  watchLocks(
+    alarmMs: number,
+    tell: (news: LockNews, lock: string, pid: number, worker: number, ms: number, waiters: number) => void,
+  ): void
+
   /** Binds and listens without accepting; the descriptor. host '' = every address. Throws an Error with `code` (EADDRINUSE …). */
   listenTcp(host: string, port: number, backlog: number): number
   /** `path` starting with \0 is an abstract name, bound exactly. A stale socket file is removed first; one that answers is EADDRINUSE. */
   listenUnix(path: string, backlog: number): number
   /** A connected descriptor. `path` starting with \0 is exactly that abstract name (Node 20 pads it). Throws an Error with `code`. */
   connectUnix(path: string): number
+  /** Sockets accepted from this listening one keep at most so many bytes (about) that a client does not read. */
+  limitSending(fd: number, bytes: number): void
   /** Connections that wait at a listening socket, the most that may, and those that were dropped; zeros where the kernel does not tell. */
   socketQueue(fd: number): [waiting: number, longest: number, dropped: number]
   /** The event loop looks at these listening descriptors, or does not (nor at one that began to listen in this turn): what arrives waits in the kernel. */

@@ -9,7 +9,19 @@
 import { parseArgs } from 'node:util'
 import { type Address, writeAddress } from './address.ts'
 import { UwsgiError } from './errors.ts'
-import { address, argument, bytes, count, type Field, flag, list, statsAddress, text } from './fields.ts'
+import {
+  address,
+  argument,
+  bytes,
+  choice,
+  count,
+  type Field,
+  flag,
+  integer64,
+  list,
+  statsAddress,
+  text,
+} from './fields.ts'
 import { keyval, type Values, writeKeyval } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
@@ -31,13 +43,25 @@ export const cache2 = keyval(
       fallback: 0,
       fallbackText: 'items',
     }),
+    hash: choice(
+      'which chain a key goes to; keyed has a seed of its own at each start',
+      ['keyed', 'djb33x', 'murmur2'],
+      {
+        fallback: 'keyed',
+        instead: 'random, rand and rr choose anew at each call, so nothing that they store is found again',
+      },
+    ),
+    ignore_full: flag('do not log when a write is refused because it is full'),
+    lastmod: flag('keep the time of the last change, for last_modified_at in the statistics'),
+    no_expire: flag('nobody sweeps it: what has expired makes room when it is full'),
+    lazy_expire: flag('the same as no_expire', { aliases: ['lazy'] }),
+    math_initial: integer64('what a counter is before its first operation', { fallback: 0n }),
   },
   {
     example: 'name=pages,items=10000',
     later: (
       'bitmap purge_lru lru store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
-      'udp_servers udpserver udpservers hash lastmod math_initial ignore_full lazy_expire lazy sweep_on_full ' +
-      'clear_on_full no_expire'
+      'udp_servers udpserver udpservers sweep_on_full clear_on_full'
     ).split(' '),
     settle(cache, where) {
       if (cache.items === undefined) return
@@ -56,6 +80,28 @@ export const table = {
   'http-socket': list(address('serve HTTP there; repeatable')),
   listen: count('connections that may wait at a socket', { fallback: 511, max: 65535, short: 'l' }),
   cache2: list(cache2),
+  cache: count('make a cache named default, the first one, of so many items', {
+    min: 0,
+    max: 2 ** 30 - 2 ** 18,
+    fallback: 0,
+    fallbackText: 'none',
+  }),
+  'cache-blocksize': bytes('blocksize of --cache', { min: 0, fallback: 65536, max: 2 ** 30 }),
+  'cache-use-last-modified': flag('lastmod of --cache'),
+  'cache-no-expire': flag('no_expire of every cache'),
+  'cache-expire-freq': count('seconds between two sweeps for what has expired', {
+    fallback: 3,
+    max: 86400,
+    unit: 'SECONDS',
+  }),
+  'cache-report-freed-items': flag('log how many items had expired and made room'),
+  'add-cache-item': list(
+    text('store that at the start; in all caches if none is named; repeatable', { syntax: "'[CACHE ]KEY=VALUE'" }),
+  ),
+  'load-file-in-cache': list(
+    text('store that file at the start, its path is the key; repeatable', { syntax: "'[CACHE ]FILE'" }),
+  ),
+  'load-file-in-cache-gzip': list(text('the same, compressed; repeatable', { syntax: "'[CACHE ]FILE'" })),
   stats: address('serve statistics there, as JSON', { aliases: ['stats-server'] }),
   'stats-http': flag('speak HTTP at the address of --stats'),
   'stats-min': flag('statistics without line ends and indentation', { aliases: ['stats-minified'] }),
@@ -75,6 +121,15 @@ export const table = {
     max: 65535,
     fallback: 0,
     fallbackText: 'twice the workers, at least 64',
+  }),
+  locks: count('user locks besides lock 0, numbered from 1', { fallback: 0, min: 0, max: 65535 }),
+  'locks-max': count('user locks, numbered and named together', { fallback: 1024, max: 65536 }),
+  'lock-alarm': count('warn of user locks held longer', {
+    fallback: 0,
+    fallbackText: 'only of those held by a stopped process',
+    min: 0,
+    max: 86400,
+    unit: 'SECONDS',
   }),
   'lock-engine': text('engine of the locks: pthread, ipcsem, posixsem or futex', { fallback: 'pthread' }),
   ftok: text('ipcsem: an existing file that gives the semaphores their keys', { syntax: 'FILE' }),
@@ -137,7 +192,7 @@ for (const [name, field] of Object.entries(fields))
 const later = new Set(
   (
     'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
-    'sharedarea queue locks cache metric stats-push metrics-dir snmp ' +
+    'sharedarea queue metric stats-push metrics-dir snmp ' +
     'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics vacuum ' +
     'chmod-socket socket spooler mule cron'
   ).split(' '),
@@ -234,9 +289,17 @@ function written(value: unknown): string | true {
 /** Fills in what depends on other options, and checks what one alone cannot. */
 function settle<O extends SetOptions>(options: O): O {
   const { processes, cache2: caches } = options
+  if (options.cache > 0) {
+    const { cache: items, cacheBlocksize, cacheUseLastModified: lastmod } = options
+    // To uWSGI, too, a block of 0 bytes is one of the usual size.
+    caches.unshift(cache2.read({ name: 'default', items, blocksize: cacheBlocksize || 65536, lastmod }, '--cache'))
+  }
+  for (const cache of caches) cache.no_expire ||= options.cacheNoExpire
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  if (options.locksMax <= options.locks)
+    throw new UwsgiError('OPTION_VALUE', '--locks-max', options.locksMax, `above --locks (${options.locks})`)
   if (options.persistentIpcsem && options.ftok === undefined)
     throw new UwsgiError('OPTION_VALUE', '--persistent-ipcsem', 'on', 'possible without --ftok')
   if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')

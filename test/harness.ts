@@ -11,7 +11,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
 
-const cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
+export const cli = fileURLToPath(new URL('../dist/cli.js', import.meta.url))
 
 /** The path of a module in test/apps. */
 export function app(name: string): string {

@@ -2,8 +2,25 @@
 #include "cache.hpp"
 
 #include <algorithm>
+#include <iterator>
 
 namespace uwshm {
+namespace {
+
+// False: there is no result. (To a processor that is a signal: uWSGI dies of it, with the lock held.)
+bool Compute(Math math, uint64_t a, uint64_t b, uint64_t* result) {
+  constexpr uint64_t kLeast = uint64_t{1} << 63, kMinusOne = ~uint64_t{0};
+  switch (math) {
+    case Math::kAdd: *result = a + b; break;
+    case Math::kMultiply: *result = a * b; break;
+    case Math::kDivide:
+      if (b == 0 || (a == kLeast && b == kMinusOne)) return false;
+      *result = static_cast<uint64_t>(static_cast<int64_t>(a) / static_cast<int64_t>(b));
+  }
+  return true;
+}
+
+}  // namespace
 
 Status Cache::Validate(const CacheGeometry& geometry) {
   constexpr uint64_t kMost = uint64_t{1} << 30;  // links number buckets and slots in 32 bits
@@ -15,7 +32,7 @@ Status Cache::Validate(const CacheGeometry& geometry) {
 }
 
 Status Cache::Create(InstanceId instance, uint32_t ordinal, const char* name, const CacheGeometry& geometry,
-                     HashSeed seed, LockTable* locks) {
+                     const CacheRules& rules, HashSeed seed, LockTable* locks) {
   Status status = Validate(geometry);
   if (status != Status::kOk) return status;
   const CachePlaces at = CachePlaces::Of(geometry);
@@ -32,6 +49,7 @@ Status Cache::Create(InstanceId instance, uint32_t ordinal, const char* name, co
   CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
   header->seed[0] = seed.a;
   header->seed[1] = seed.b;
+  header->rules = rules;
   strncpy(header->name, name, sizeof header->name - 1);
   geometry_ = geometry;
   locks_ = locks;
@@ -54,15 +72,17 @@ Status Cache::Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t thr
     return Status::kForeign;
   locks_ = locks;
   Lay(CachePlaces::Of(geometry_));
-  return Status::kOk;
+  return rules_.hash < kHashKinds ? Status::kOk : Status::kForeign;
 }
 
 void Cache::Lay(const CachePlaces& at) {
   const CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
+  rules_ = header->rules;
   seed_ = {header->seed[0], header->seed[1]};
   name_.assign(header->name, strnlen(header->name, sizeof header->name));
   slots_ = static_cast<uint32_t>(geometry_.slots());
   stripe_mask_ = geometry_.stripes() - 1;
+  longest_chain_ = geometry_.longest_chain();
   long_key_stride_ = at.long_key_stride;
   block_stride_ = at.block_stride;
   pool_ = segment_.At<Pool>(at.pool);
@@ -78,11 +98,19 @@ void Cache::Lay(const CachePlaces& at) {
 Status Cache::KeyOf(const uint8_t* bytes, size_t size, Key* key) const {
   if (size == 0) return Status::kKeyEmpty;
   if (size > geometry_.keysize) return Status::kKeyTooLong;
-  const uint64_t hash = HashOf(seed_, bytes, size);
   key->bytes = bytes;
   key->size = static_cast<uint32_t>(size);
-  key->hash = static_cast<uint32_t>(hash >> 32);
-  key->bucket = static_cast<uint32_t>(hash) & (geometry_.hashsize - 1);
+  uint32_t bucket;
+  switch (static_cast<HashKind>(rules_.hash)) {
+    case HashKind::kDjb33x: bucket = key->hash = Djb33x(bytes, size); break;
+    case HashKind::kMurmur2: bucket = key->hash = Murmur2(bytes, size); break;
+    default: {
+      const uint64_t hash = HashOf(seed_, bytes, size);
+      key->hash = static_cast<uint32_t>(hash >> 32);
+      bucket = static_cast<uint32_t>(hash);
+    }
+  }
+  key->bucket = bucket & (geometry_.hashsize - 1);
   key->stripe = key->bucket & stripe_mask_;
   return Status::kOk;
 }
@@ -90,7 +118,8 @@ Status Cache::KeyOf(const uint8_t* bytes, size_t size, Key* key) const {
 bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
   place->link = key.bucket;
   Slot slot = buckets_[key.bucket].load(std::memory_order_acquire);
-  for (uint32_t steps = 0; slot != 0; steps++) {
+  uint32_t steps = 0;
+  for (; slot != 0; steps++) {
     if (!ValidSlot(slot) || steps > slots_) return false;
     // A torn chain may be a circle: look up from the page now and then.
     if ((steps & 63) == 63 && stripes_[key.stripe].sequence.load(std::memory_order_acquire) != sequence) return false;
@@ -107,6 +136,7 @@ bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
     slot = item.chain_next.load(std::memory_order_acquire);
   }
   place->slot = slot;
+  place->before = steps;
   return true;
 }
 
@@ -116,16 +146,34 @@ uint8_t* Cache::Begin(const Caller& caller) {
 }
 
 Status Cache::Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
-                    uint64_t expires_at) {
+                    uint64_t expires_at, const Expected* expected) {
   if (size > geometry_.blocksize) return Status::kValueTooLarge;
   uint8_t* room = Begin(caller);
   if (room == nullptr) return Status::kCorrupt;
   CopyIn(room, static_cast<const uint8_t*>(value), size);
-  return Publish(caller, key, how, static_cast<uint32_t>(size), flags, expires_at);
+  return Publish(caller, key, how, static_cast<uint32_t>(size), flags, expires_at, expected);
 }
 
-Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags,
-                      uint64_t expires_at) {
+Status Cache::Objection(const Caller& caller, How how, const Place& place, const Expected* expected) const {
+  const bool present = place.slot != 0 && !Expired(At(place.slot), caller);
+  if (how == How::kAdd) return present ? Status::kExists : Status::kOk;
+  if (!present) return Status::kNotFound;
+  // Nobody changes the value meanwhile: that takes the lock.
+  const bool same = At(place.slot).value_size.load(std::memory_order_relaxed) == expected->size &&
+                    expected->size <= geometry_.blocksize &&
+                    SameBytes(ValueOf(place.slot), static_cast<const uint8_t*>(expected->bytes), expected->size);
+  return same ? Status::kOk : Status::kChanged;
+}
+
+void Cache::Announce(uint32_t stripe, uint64_t expires_at) {
+  if (expires_at == 0) return;
+  std::atomic<uint64_t>& earliest = stripes_[stripe].earliest;
+  const uint64_t said = earliest.load(std::memory_order_relaxed);
+  if (said == 0 || expires_at < said) earliest.store(expires_at, std::memory_order_relaxed);
+}
+
+Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
+                      const Expected* expected) {
   Cell& cell = cells_[caller.thread];
   const Slot fresh = SpareOf(caller.thread);
   if (!ValidSlot(fresh)) return Status::kCorrupt;
@@ -145,10 +193,18 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
     Place place;
     if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
     const bool present = place.slot != 0;
-    if (present && how == How::kAdd && !Expired(At(place.slot), caller)) {
+    if (how != How::kReplace) {
+      const Status objection = Objection(caller, how, place, expected);
+      if (objection != Status::kOk) {
+        guard.Release();
+        ReturnReserved(caller);
+        return objection;
+      }
+    }
+    if (!present && place.before >= longest_chain_) {
       guard.Release();
       ReturnReserved(caller);
-      return Status::kExists;
+      return Status::kCrowded;
     }
     const Slot reserved = cell.reserved.load(std::memory_order_relaxed);
     if (!present && reserved == 0) {
@@ -157,25 +213,27 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       if (status != Status::kOk) return status;
       continue;  // somebody may have stored the key meanwhile: look again
     }
-    if (expires_at != 0) {
-      const uint64_t earliest = stripe.earliest.load(std::memory_order_relaxed);
-      if (earliest == 0 || expires_at < earliest) stripe.earliest.store(expires_at, std::memory_order_relaxed);
-    }
+    Announce(key.stripe, expires_at);
+    Modify(caller);
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
     if (present) {
+      if (how == How::kAdd) Bump(cell.expired);  // otherwise it would be in the way
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
       Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count});
       guard.Release();
       ReturnReserved(caller);
     } else {
       item.chain_next.store(0, std::memory_order_relaxed);
+      if (place.before >= stripe.longest.load(std::memory_order_relaxed))
+        stripe.longest.store(place.before + 1, std::memory_order_relaxed);
       Apply(cell, StripeLock(key.stripe), {place.link, 0, fresh, reserved, 0, count + 1});
     }
     return Status::kOk;
   }
 }
 
-Status Cache::Add(const Caller& caller, const Key& key, uint64_t n, uint64_t expires_at, uint64_t* result) {
+Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_t n, uint64_t expires_at,
+                        uint64_t* result) {
   if (geometry_.blocksize < sizeof n) return Status::kValueTooLarge;
   for (;;) {
     {
@@ -188,17 +246,30 @@ Status Cache::Add(const Caller& caller, const Key& key, uint64_t n, uint64_t exp
         if (item.value_size.load(std::memory_order_relaxed) != sizeof n ||
             (item.flags.load(std::memory_order_relaxed) & kText) != 0)
           return Status::kNotANumber;
-        *result = LoadWord(ValueOf(place.slot)) + n;
+        if (!Compute(math, LoadWord(ValueOf(place.slot)), n, result)) return Status::kDivision;
+        Modify(caller);
         StoreWord(ValueOf(place.slot), *result);
         return Status::kOk;
       }
     }
-    Status status = Store(caller, key, How::kAdd, &n, sizeof n, 0, expires_at);
-    if (status != Status::kExists) {
-      *result = n;
-      return status;
-    }
+    if (!Compute(math, static_cast<uint64_t>(rules_.math_initial), n, result)) return Status::kDivision;
+    Status status = Store(caller, key, How::kAdd, result, sizeof *result, 0, expires_at);
+    if (status != Status::kExists) return status;
   }
+}
+
+Status Cache::Touch(const Caller& caller, const Key& key, uint64_t expires_at) {
+  Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+  if (guard.status() != Status::kOk) return guard.status();
+  Place place;
+  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (place.slot == 0 || Expired(At(place.slot), caller)) return Status::kNotFound;
+  Announce(key.stripe, expires_at);
+  Modify(caller);
+  // A death before this store leaves the stripe expecting something too early: I5 allows that.
+  std::atomic_signal_fence(std::memory_order_seq_cst);
+  At(place.slot).expires_at.store(expires_at, std::memory_order_relaxed);
+  return Status::kOk;
 }
 
 Status Cache::Remove(const Caller& caller, const Key& key) {
@@ -210,21 +281,57 @@ Status Cache::Remove(const Caller& caller, const Key& key) {
   if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
   if (place.slot == 0) return Status::kNotFound;
   const bool expired = Expired(At(place.slot), caller);
+  if (expired) Bump(cells_[caller.thread].expired);
   Unlink(caller, key.stripe, place);
   guard.Release();
   ReturnReserved(caller);
   return expired ? Status::kNotFound : Status::kOk;
 }
 
+Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most, Found* found) {
+  Cell& cell = cells_[caller.thread];
+  Status status = ReturnReserved(caller);
+  if (status != Status::kOk) return status;
+  Place place;
+  {
+    Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
+    if (guard.status() != Status::kOk) return guard.status();
+    if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    if (place.slot == 0 || Expired(At(place.slot), caller)) {
+      Bump(cell.misses);
+      return Status::kNotFound;
+    }
+    const Item& item = At(place.slot);
+    *found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
+              item.expires_at.load(std::memory_order_relaxed)};
+    if (found->size > geometry_.blocksize) return Status::kCorrupt;
+    if (found->size > most) return Status::kValueTooLarge;
+    Unlink(caller, key.stripe, place);
+  }
+  // The slot is this thread's alone until it is given back: no lock is needed to copy.
+  CopyOut(to, ValueOf(place.slot), found->size);
+  Bump(cell.hits);
+  ReturnReserved(caller);
+  return Status::kOk;
+}
+
 CacheFigures Cache::Figures(uint32_t threads_used) const {
   CacheFigures figures{};
-  for (uint32_t i = 0; i < geometry_.stripes(); i++) figures.items += stripes_[i].count.load(std::memory_order_relaxed);
+  for (uint32_t i = 0; i < geometry_.stripes(); i++) {
+    figures.items += stripes_[i].count.load(std::memory_order_relaxed);
+    figures.longest_chain =
+        std::max<uint64_t>(figures.longest_chain, stripes_[i].longest.load(std::memory_order_relaxed));
+  }
   for (uint32_t i = 0; i < threads_used; i++) {
     const Cell& cell = cells_[i];
     figures.hits += cell.hits.load(std::memory_order_relaxed);
     figures.misses += cell.misses.load(std::memory_order_relaxed);
     figures.full += cell.full.load(std::memory_order_relaxed);
     figures.repairs += cell.repairs.load(std::memory_order_relaxed);
+    figures.expired += cell.expired.load(std::memory_order_relaxed);
+    figures.modified_at = std::max(figures.modified_at, cell.modified_at.load(std::memory_order_relaxed));
+    for (size_t status = 0; status < std::size(figures.refused); status++)
+      figures.refused[status] += cell.refused[status].load(std::memory_order_relaxed);
   }
   return figures;
 }

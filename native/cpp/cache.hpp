@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -37,23 +38,36 @@ struct Found {
   uint64_t expires_at;  // boot-time milliseconds, 0 = never
 };
 
-enum class How : uint8_t { kAdd, kReplace };  // uWSGI's set and update
+// uWSGI's set and update; kSwap replaces only a value that is the expected one.
+enum class How : uint8_t { kAdd, kReplace, kSwap };
+
+struct Expected {
+  const void* bytes;
+  size_t size;
+};
+
+enum class Math : uint8_t { kAdd, kMultiply, kDivide };
 
 struct CacheFigures {
-  uint64_t items, hits, misses, full, repairs;
+  uint64_t items, hits, misses, full, repairs, expired;
+  uint64_t modified_at;  // boot-time milliseconds, 0 = never, or not wanted
+  uint64_t longest_chain;
+  uint64_t refused[16];  // by Status
 };
+static_assert(static_cast<uint32_t>(Status::kBusy) <= std::size(CacheFigures{}.refused));
 
 class Cache final : public Repairable {
  public:
   // kTooLarge: the geometry exceeds what the layout can number.
   static Status Validate(const CacheGeometry& geometry);
 
-  Status Create(InstanceId instance, uint32_t ordinal, const char* name, const CacheGeometry& geometry, HashSeed seed,
-                LockTable* locks);
+  Status Create(InstanceId instance, uint32_t ordinal, const char* name, const CacheGeometry& geometry,
+                const CacheRules& rules, HashSeed seed, LockTable* locks);
   Status Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t threads, LockTable* locks, uint64_t* layout);
 
   const std::string& name() const { return name_; }
   const CacheGeometry& geometry() const { return geometry_; }
+  const CacheRules& rules() const { return rules_; }
   Segment& segment() { return segment_; }
 
   // kOk, kKeyEmpty or kKeyTooLong; only then may the key be used.
@@ -83,25 +97,52 @@ class Cache final : public Repairable {
   // The calling thread's spare slot: room for blocksize bytes that nobody else
   // looks at until they are published. nullptr: the cache is corrupt.
   uint8_t* Begin(const Caller& caller);
-  // Publishes what was written there. kOk, kExists (kAdd only), kFull, kBusy, kLockBroken,
-  // kCorrupt.
-  Status Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at);
+  // Publishes what was written there. kOk, kExists (kAdd only), kNotFound and
+  // kChanged (kSwap only), kFull, kCrowded, kBusy, kLockBroken, kCorrupt. `expected` goes with kSwap.
+  Status Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
+                 const Expected* expected = nullptr);
   // Begin, copy, Publish. kValueTooLarge as well.
   Status Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
-               uint64_t expires_at);
+               uint64_t expires_at, const Expected* expected = nullptr);
 
-  // Adds to a counter, in two's complement; a missing one starts at 0 and gets
-  // `expires_at`. kOk, kNotANumber, kFull, kValueTooLarge (blocksize < 8).
-  Status Add(const Caller& caller, const Key& key, uint64_t n, uint64_t expires_at, uint64_t* result);
+  // Changes a counter, in two's complement; a missing one starts at
+  // `math_initial` and gets `expires_at`. Division truncates. kOk, kNotANumber,
+  // kDivision (by 0, or -2^63 by -1), kFull, kValueTooLarge (blocksize < 8).
+  Status Calculate(const Caller& caller, const Key& key, Math math, uint64_t n, uint64_t expires_at, uint64_t* result);
+  Status Add(const Caller& caller, const Key& key, uint64_t n, uint64_t expires_at, uint64_t* result) {
+    return Calculate(caller, key, Math::kAdd, n, expires_at, result);
+  }
+
+  // Gives an item another time to live. kOk, kNotFound.
+  Status Touch(const Caller& caller, const Key& key, uint64_t expires_at);
 
   // kOk, kNotFound (an expired item is removed all the same).
   Status Remove(const Caller& caller, const Key& key);
+  // Removes the item and copies its value to `to`, where `most` bytes fit.
+  // kOk, kNotFound, kValueTooLarge (it is still there; found->size is needed).
+  Status Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most, Found* found);
+
+  // Adds the keys that begin with `prefix` of the buckets from `*bucket` on,
+  // until there are `most` or the end is reached: *bucket is hashsize then. A
+  // bucket is seen at one moment, so a key that stays is told exactly once.
+  Status Scan(const Caller& caller, const std::string& prefix, size_t most, uint32_t* bucket,
+              std::vector<std::string>* keys);
+  Status Keys(const Caller& caller, std::vector<std::string>* keys) {
+    uint32_t bucket = 0;
+    return Scan(caller, "", SIZE_MAX, &bucket, keys);
+  }
+  // One item after the other; none that was there at the beginning is left.
+  Status RemovePrefix(const Caller& caller, const std::string& prefix, uint64_t* removed);
 
   // Stripe by stripe: what others store behind its back survives.
   Status Clear(const Caller& caller, uint64_t* removed);
-  Status Keys(const Caller& caller, std::vector<std::string>* keys);
   // Removes what has expired, about `most` items at a time; a busy stripe is left for the next time.
   uint64_t Sweep(const Caller& caller, uint64_t most = UINT64_MAX);
+
+  // Counts a write that was answered with kExists .. kDivision.
+  void CountRefusal(const Caller& caller, Status status) {
+    Bump(cells_[caller.thread].refused[static_cast<uint32_t>(status)]);
+  }
 
   CacheFigures Figures(uint32_t threads_used) const;
   uint32_t HolderPid() const;
@@ -121,6 +162,7 @@ class Cache final : public Repairable {
   struct Place {
     Slot slot;
     uint32_t link;
+    uint32_t before = 0;  // items of the chain that stand before it
   };
 
   // A step from one valid state to the next, committed by storing one link.
@@ -148,8 +190,23 @@ class Cache final : public Repairable {
   // False: the walk met a torn or impossible link, or the stripe has moved on
   // from `sequence` (which it cannot while its lock is held).
   bool Find(const Key& key, uint32_t sequence, Place* place) const;
+  // What speaks against a write, apart from room. REQUIRES: the key's stripe locked.
+  Status Objection(const Caller& caller, How how, const Place& place, const Expected* expected) const;
+  // REQUIRES: before the change, so that a death in between tells too late a time, never too early a one.
+  void Modify(const Caller& caller) {
+    if ((rules_.ways & kKeepsModified) != 0)
+      cells_[caller.thread].modified_at.store(caller.now(), std::memory_order_relaxed);
+  }
+  // Nothing in the stripe will expire before `expires_at`. REQUIRES: its lock; before the item has that expiry.
+  void Announce(uint32_t stripe, uint64_t expires_at);
   template <class Take>
   Status ReadLocked(const Caller& caller, const Key& key, Count count, Take take);
+
+  // The keys of one bucket, one behind the other in private memory.
+  struct Gathering;
+  enum class Gathered : uint8_t { kAll, kNoRoom, kTorn };
+  Gathered Gather(uint32_t bucket, Gathering* gathering) const;
+  Status GatherWhole(const Caller& caller, uint32_t bucket, Gathering* gathering);
 
   // The word a link number stands for: buckets first, then every slot's
   // chain_next, then the pool's head and mark. nullptr: no such link.
@@ -177,10 +234,12 @@ class Cache final : public Repairable {
   Segment segment_;
   LockTable* locks_ = nullptr;
   CacheGeometry geometry_{};
+  CacheRules rules_{};
   HashSeed seed_{};
   std::string name_;
   uint32_t slots_ = 0;
   uint32_t stripe_mask_ = 0;
+  uint64_t longest_chain_ = 0;
   uint64_t long_key_stride_ = 0, block_stride_ = 0;
   Pool* pool_ = nullptr;
   Stripe* stripes_ = nullptr;

@@ -82,6 +82,7 @@ void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
 
 void Cache::Unlink(const Caller& caller, uint32_t stripe, const Place& place) {
   Cell& cell = cells_[caller.thread];
+  Modify(caller);
   Apply(cell, StripeLock(stripe),
         {place.link, place.slot, At(place.slot).chain_next.load(std::memory_order_relaxed), SpareOf(caller.thread),
          place.slot, stripes_[stripe].count.load(std::memory_order_relaxed) - 1});

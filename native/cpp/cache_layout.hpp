@@ -7,7 +7,7 @@
 //   stripes_at ───┼──────────────────────────────────────────────────────┤
 //     Stripe ×    │ sequence, count, earliest expiry                64 B │
 //   cells_at ─────┼──────────────────────────────────────────────────────┤
-//     Cell ×      │ per thread: intent, spare, reserved, counters  128 B │
+//     Cell ×      │ per thread: intent, spare, reserved, counters  256 B │
 //   buckets_at ───┼──────────────────────────────────────────────────────┤
 //     buckets     │ u32 × hashsize     first item of each chain          │
 //   items_at ─────┼──────────────────────────────────────────────────────┤
@@ -29,7 +29,8 @@
 // becomes the new spare) or at the end of the chain (a slot reserved from the
 // pool becomes the spare). So a value cannot be torn by a death, a lock is
 // held for a few stores whatever the value's size, and plain updates never
-// meet the pool. Only a counter's eight bytes change in place: one store.
+// meet the pool. Only a counter's eight bytes and an item's expiry change in
+// place: one store each.
 //
 // The *sequence* of a stripe goes up after a slot has left one of its chains
 // and before that slot is used again. A reader that finds the sequence
@@ -70,10 +71,23 @@ namespace uwshm {
 
 using Slot = uint32_t;  // 0 = none
 
+enum CacheWays : uint32_t {
+  kKeepsModified = 1,  // lastmod: the time of the last change is wanted
+  kNotSwept = 2,       // the sweeper leaves it alone
+};
+
+// How a cache behaves, beside what its geometry gives. Each process reads it once.
+struct CacheRules {
+  int64_t math_initial;  // what a counter is before its first operation
+  uint32_t hash;         // HashKind
+  uint32_t ways;         // CacheWays
+};
+
 struct CacheHeader {
   char name[128];
   uint64_t seed[2];
-  uint64_t spare[6];
+  CacheRules rules;
+  uint64_t spare[4];
 };
 static_assert(sizeof(CacheHeader) == 192);
 
@@ -89,7 +103,9 @@ struct Stripe {
   alignas(64) std::atomic<uint32_t> sequence;
   std::atomic<uint32_t> count;     // live items
   std::atomic<uint64_t> earliest;  // no item expires before; 0 = none expires
-  uint64_t spare[6];               // eviction: ends of the recency list, the hand
+  std::atomic<uint32_t> longest;   // items of the longest chain that there ever was
+  uint32_t unused;
+  uint64_t spare[5];  // eviction: ends of the recency list, the hand
 };
 static_assert(sizeof(Stripe) == 64);
 
@@ -106,16 +122,20 @@ static_assert(sizeof(Intent) == 32);
 
 struct Cell {
   alignas(64) Intent intent;
-  std::atomic<uint32_t> spare;     // 0 = not used yet: max_items + 1 + thread
-  std::atomic<uint32_t> reserved;  // taken from the pool, not yet published
-  uint64_t gap[3];
+  std::atomic<uint32_t> spare;        // 0 = not used yet: max_items + 1 + thread
+  std::atomic<uint32_t> reserved;     // taken from the pool, not yet published
+  std::atomic<uint64_t> modified_at;  // boot-time milliseconds of this thread's last change; 0 = none
+  uint64_t gap[2];
   alignas(64) std::atomic<uint64_t> hits;
   std::atomic<uint64_t> misses;
   std::atomic<uint64_t> full;
   std::atomic<uint64_t> repairs;
-  uint64_t room[4];  // evictions, expirations, refusals
+  std::atomic<uint64_t> expired;  // items removed because they had expired
+  uint64_t room[3];               // evictions
+  // Writes that were refused, by Status: for those who wonder where their items are.
+  alignas(64) std::atomic<uint64_t> refused[16];
 };
-static_assert(sizeof(Cell) == 128);
+static_assert(sizeof(Cell) == 256);
 
 // A key stands in one of three places, by its length: so that a short one shares
 // the item's cache line, and nobody pays for the longest.
@@ -153,6 +173,12 @@ struct CacheGeometry {
 
   uint32_t stripes() const { return hashsize < 256 ? hashsize : 256; }
   uint32_t locks() const { return stripes() + 1; }
+  // Beyond it a chain takes no more: whoever can choose the keys of one chain
+  // must not make everybody's calls slow. A hash that spreads never comes near.
+  uint64_t longest_chain() const {
+    const uint64_t usual = (uint64_t{max_items} + hashsize - 1) / hashsize;
+    return usual > 64 ? 16 * usual : 1024;
+  }
   uint64_t slots() const { return uint64_t{max_items} + threads; }
 };
 
@@ -182,7 +208,7 @@ struct CachePlaces {
 };
 
 constexpr uint64_t kCacheLayout =
-    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
+    LayoutNumber(2, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
                      sizeof(Intent), sizeof(Item), kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

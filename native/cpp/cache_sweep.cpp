@@ -38,7 +38,9 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
     const uint64_t at = item.expires_at.load(std::memory_order_relaxed);
     return at != 0 && at <= now;
   };
+  const uint64_t before = *removed;
   Status status = RemoveWhere(caller, stripe, mode, expired, removed);
+  Bump(cells_[caller.thread].expired, *removed - before);
   if (status != Status::kOk) return status;
 
   // One whole look under one lock tells exactly what expires first; while the
@@ -62,6 +64,7 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
 
 uint64_t Cache::Sweep(const Caller& caller, uint64_t most) {
   uint64_t removed = 0;
+  if ((rules_.ways & kNotSwept) != 0) return 0;
   for (uint32_t stripe = 0; stripe <= stripe_mask_ && removed < most; stripe++) {
     // A pool whose owner does not go on is waited for once, not once a stripe.
     if (ReturnReserved(caller) != Status::kOk) break;
@@ -78,30 +81,6 @@ Status Cache::Clear(const Caller& caller, uint64_t* removed) {
     if (status != Status::kOk) return status;
   }
   return ReturnReserved(caller);
-}
-
-Status Cache::Keys(const Caller& caller, std::vector<std::string>* keys) {
-  for (uint32_t stripe = 0; stripe <= stripe_mask_; stripe++) {
-    Guard guard(*locks_, StripeLock(stripe), caller, *this);
-    if (guard.status() != Status::kOk) return guard.status();
-    uint32_t steps = 0;
-    for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
-      Slot slot = buckets_[bucket].load(std::memory_order_relaxed);
-      for (; slot != 0; steps++) {
-        if (!ValidSlot(slot) || steps > slots_) return Status::kCorrupt;
-        const Item& item = At(slot);
-        const uint32_t size = item.key_size.load(std::memory_order_relaxed);
-        if (size > geometry_.keysize) return Status::kCorrupt;
-        if (!Expired(item, caller)) {
-          std::string key(size, '\0');
-          CopyOut(reinterpret_cast<uint8_t*>(&key[0]), KeyBytesOf(slot, size), size);
-          keys->push_back(std::move(key));
-        }
-        slot = item.chain_next.load(std::memory_order_relaxed);
-      }
-    }
-  }
-  return Status::kOk;
 }
 
 }  // namespace uwshm

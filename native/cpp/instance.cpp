@@ -3,8 +3,8 @@
 namespace uwshm {
 namespace {
 
-// Before it: root, locks, accounting.
-constexpr uint32_t kFirstCache = 3;
+// Before it: root, locks, accounting, user locks.
+constexpr uint32_t kFirstCache = 4;
 
 }  // namespace
 
@@ -13,7 +13,8 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   self_ = self;
   const uint32_t threads = spec.processes * kThreadsPerProcess;
   std::vector<CacheGeometry> geometries;
-  uint32_t locks = 1;
+  const UserLocksGeometry user_locks{spec.user_locks.numbered, spec.user_locks.most, spec.processes, 1};
+  uint32_t locks = user_locks.first_lock + user_locks.engine_locks();
   for (const CacheSpec& cache : spec.caches) {
     geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks});
     trouble->segment = "cache " + cache.name;
@@ -34,12 +35,16 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   trouble->expected = Accounting::SizeFor(spec.workers, spec.cores);
   status = accounting_.Create(id, spec.workers, spec.cores, self.pid, spec.started_on);
   if (status != Status::kOk) return status;
+  trouble->segment = "user locks";
+  trouble->expected = user_locks.size();
+  status = user_locks_.Create(id, user_locks, &locks_, &processes_, self.now_us);
+  if (status != Status::kOk) return status;
   for (uint32_t i = 0; i < spec.caches.size(); i++) {
     const CacheSpec& cache = spec.caches[i];
     trouble->segment = "cache " + cache.name;
     trouble->expected = CachePlaces::Of(geometries[i]).size;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.seed, &locks_);
+    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.rules, cache.seed, &locks_);
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);
@@ -60,6 +65,10 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   trouble->segment = "accounting";
   trouble->expected = Accounting::kLayout;
   status = accounting_.Attach(fds[2], id, &trouble->found);
+  if (status != Status::kOk) return status;
+  trouble->segment = "user locks";
+  trouble->expected = kUserLocksLayout;
+  status = user_locks_.Attach(fds[3], id, &locks_, &processes_, self.now_us, &trouble->found);
   if (status != Status::kOk) return status;
   for (uint32_t i = 0; i + kFirstCache < fds.size(); i++) {
     trouble->segment = "cache " + std::to_string(i + 1);
@@ -82,8 +91,9 @@ Status Instance::Enter(Trouble* trouble) {
     processes_.LeaveDoor();
     status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
   }
-  if (status == Status::kOk) locks_.ActAs({processes_.OwnName(), &processes_});
-  else processes_.LeaveProcess();
+  if (status != Status::kOk) return processes_.LeaveProcess(), status;
+  locks_.ActAs({processes_.OwnName(), &processes_});
+  user_locks_.Enter();
   return status;
 }
 
@@ -98,16 +108,17 @@ void Instance::Leave() {
   locks_.Leave();
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
+  user_locks_.segment().Abandon();
   accounting_.segment().Abandon();
   locks_.segment().Abandon();
   processes_.segment().Abandon();
 }
 
 uint32_t Instance::Reclaim(uint32_t patience_ms) {
-  const Caller nobody{UINT32_MAX - 1, self_.pid, self_.now, patience_ms};
-  Guard guard(locks_, ProcessTable::kTableLock, nobody, processes_);
+  Guard guard(locks_, ProcessTable::kTableLock, Nobody(patience_ms), processes_);
   if (guard.status() != Status::kOk) return 0;
-  return processes_.Reclaim([this](uint32_t thread) {
+  auto bury = [this](uint32_t slot) { return user_locks_.Bury(slot, Nobody(kReclaimPatienceMs)); };
+  return processes_.Reclaim(bury, [this](uint32_t thread) {
     // In the dead thread's name: its own intent record covers what we do, so
     // if we die too, the next one finds a dead thread as we did.
     const Caller dead{thread, self_.pid, self_.now, kReclaimPatienceMs};
@@ -118,13 +129,17 @@ uint32_t Instance::Reclaim(uint32_t patience_ms) {
 }
 
 std::vector<int> Instance::Descriptors() {
-  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd()};
+  std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd(),
+                       user_locks_.segment().fd()};
   for (auto& cache : caches_) fds.push_back(cache->segment().fd());
   return fds;
 }
 
 std::vector<std::pair<std::string, uint32_t>> Instance::Holders() const {
-  std::vector<std::pair<std::string, uint32_t>> holders{{"processes", locks_.HolderOf(ProcessTable::kTableLock)}};
+  std::vector<std::pair<std::string, uint32_t>> holders;
+  for (uint32_t lock = 0; lock < user_locks_.used(); lock++)
+    holders.emplace_back(user_locks_.NameOf(lock), user_locks_.HolderOf(lock));
+  holders.emplace_back("processes", locks_.HolderOf(ProcessTable::kTableLock));
   for (const auto& cache : caches_) holders.emplace_back("cache_" + cache->name(), cache->HolderPid());
   return holders;
 }

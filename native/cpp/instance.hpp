@@ -1,7 +1,7 @@
 // All segments of one master, and this process's place among their users.
 //
-// Descriptors are numbered: root, locks, accounting, then the caches in order. Whoever has
-// them and the instance's id can attach; the engine does not care how they came.
+// Descriptors are numbered: root, locks, accounting, user locks, then the caches in
+// order. Whoever has them and the instance's id can attach; the engine does not care how they came.
 #pragma once
 
 #include <memory>
@@ -12,6 +12,7 @@
 #include "accounting.hpp"
 #include "cache.hpp"
 #include "process_table.hpp"
+#include "user_locks.hpp"
 
 namespace uwshm {
 
@@ -19,6 +20,12 @@ struct CacheSpec {
   std::string name;
   uint32_t items, blocksize, keysize, hashsize;
   HashSeed seed;
+  CacheRules rules{};
+};
+
+// How many user locks there are from the start, and how many there may be.
+struct UserLocksSpec {
+  uint32_t numbered = 1, most = 1;
 };
 
 struct InstanceSpec {
@@ -28,9 +35,10 @@ struct InstanceSpec {
   uint64_t started_on;  // epoch seconds
   LockChoice locks;
   std::vector<CacheSpec> caches;
+  UserLocksSpec user_locks{};
 };
 
-// Who attaches, and the clock that its calls will use.
+// Who attaches, and the clocks that its calls will use.
 struct Self {
   uint32_t pid;
   uint32_t worker;      // worker id, 0 = none
@@ -38,6 +46,8 @@ struct Self {
   uint64_t pid_namespace;
   uint64_t (*now)();
   Ended ended = nullptr;
+  // Monotonic microseconds, for waits and holds.
+  uint64_t (*now_us)() = nullptr;
 };
 
 // What stood in the way: for the sentence that the user reads.
@@ -62,7 +72,11 @@ class Instance {
 
   // A slot for the calling thread; everything it calls needs the Caller.
   Status EnterThread(Caller* caller);
-  void LeaveThread(const Caller& caller) { processes_.LeaveThread(caller.thread); }
+  // Releases what it holds, and its slot.
+  void LeaveThread(const Caller& caller) {
+    user_locks_.LeaveThread(caller);
+    processes_.LeaveThread(caller.thread);
+  }
 
   // Finishes what dead processes left half done and frees their slots; how
   // many. 0 also when somebody else is at it or something is busy.
@@ -73,6 +87,9 @@ class Instance {
   ProcessTable& processes() { return processes_; }
   LockTable& locks() { return locks_; }
   Accounting& accounting() { return accounting_; }
+  UserLocks& user_locks() { return user_locks_; }
+  // For a native thread that has no slot and needs none.
+  Caller Nobody(uint32_t patience_ms) const { return {UINT32_MAX - 1, self_.pid, self_.now, patience_ms}; }
   std::vector<std::unique_ptr<Cache>>& caches() { return caches_; }
 
   // Every lock by name, with the pid of its holder or 0.
@@ -87,6 +104,7 @@ class Instance {
   ProcessTable processes_;
   LockTable locks_;
   Accounting accounting_;
+  UserLocks user_locks_;
   std::vector<std::unique_ptr<Cache>> caches_;
 };
 

@@ -109,12 +109,12 @@ class ProcessTable final : public Repairable, public Lives {
   Status EnterThread(uint32_t* thread);
   void LeaveThread(uint32_t thread) { threads_[thread].process.store(0, std::memory_order_release); }
 
-  // Calls `finish(thread)` for every thread of every dead process, and then
-  // frees its slots. `finish` false: something is busy, and that process waits
-  // for the next call. The number of processes freed.
+  // Calls `bury(slot)` for every dead process and `finish(thread)` for every
+  // thread of it, and then frees its slots. False: something is busy, and that
+  // process waits for the next call. The number of processes freed.
   // REQUIRES: the table lock.
-  template <class Finish>
-  uint32_t Reclaim(Finish finish);
+  template <class Bury, class Finish>
+  uint32_t Reclaim(Bury bury, Finish finish);
 
   // Is the process in `slot` alive? False also for a free slot.
   bool Alive(uint32_t slot);
@@ -154,13 +154,13 @@ class ProcessTable final : public Repairable, public Lives {
   Ended ended_ = nullptr;
 };
 
-template <class Finish>
-uint32_t ProcessTable::Reclaim(Finish finish) {
+template <class Bury, class Finish>
+uint32_t ProcessTable::Reclaim(Bury bury, Finish finish) {
   uint32_t freed = 0;
   for (uint32_t slot = 0; slot < geometry_.processes; slot++) {
     ProcessSlot& process = processes_[slot];
     if (slot == own_slot_ || process.claimed.load(std::memory_order_acquire) == 0 || !TakeEndedLife(process)) continue;
-    bool finished = true;
+    bool finished = bury(slot);
     for (uint32_t thread = 0; finished && thread < threads_used(); thread++) {
       if (threads_[thread].process.load(std::memory_order_relaxed) != slot + 1) continue;
       if (finish(thread)) threads_[thread].process.store(0, std::memory_order_release);

@@ -70,6 +70,11 @@ Status Segment::Map(int fd, uint64_t size) {
   return Status::kOk;
 }
 
+uint64_t Segment::Resident() const {
+  struct stat file = {};
+  return fstat(fd_, &file) == 0 ? static_cast<uint64_t>(file.st_blocks) * 512 : 0;
+}
+
 void Segment::Abandon() {
   if (base_ == nullptr) return;
   (void)mmap(base_, size_, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);

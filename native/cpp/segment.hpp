@@ -20,7 +20,7 @@
 
 namespace uwshm {
 
-enum class SegmentKind : uint32_t { kRoot = 1, kLocks = 2, kCache = 3, kAccounting = 4 };
+enum class SegmentKind : uint32_t { kRoot = 1, kLocks = 2, kCache = 3, kAccounting = 4, kUserLocks = 5 };
 
 struct InstanceId {
   uint64_t high, low;
@@ -76,6 +76,8 @@ class Segment {
 
   uint8_t* base() const { return base_; }
   uint64_t size() const { return size_; }
+  // Bytes of memory behind it: pages that nobody touched yet have none.
+  uint64_t Resident() const;
   int fd() const { return fd_; }
 
   template <class T>

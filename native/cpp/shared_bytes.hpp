@@ -64,8 +64,8 @@ inline void StoreWord(uint8_t* shared, uint64_t word) {
 }
 
 // A counter cell with a single writer: no locked instruction needed.
-inline void Bump(std::atomic<uint64_t>& cell) {
-  cell.store(cell.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+inline void Bump(std::atomic<uint64_t>& cell, uint64_t by = 1) {
+  cell.store(cell.load(std::memory_order_relaxed) + by, std::memory_order_relaxed);
 }
 
 }  // namespace uwshm

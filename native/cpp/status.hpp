@@ -11,13 +11,20 @@ enum class Status : uint8_t {
   // Expected outcomes.
   kNotFound,
   kExists,
+  kChanged,
   kFull,
+  kCrowded,
   kKeyEmpty,
   kKeyTooLong,
   kValueTooLarge,
   kNotANumber,
+  kDivision,
   // A lock's owner lives but does not go on.
   kBusy,
+  // User locks.
+  kHeld,      // the caller itself has it
+  kNotOwner,  // the caller has not
+  kDeadlock,  // waiting would never end
   // A lock is not there any more: somebody has removed the kernel's object.
   kLockBroken,
   // Words that no sequence of our own stores can have left behind.

@@ -14,7 +14,7 @@ import { type BoundCache, native, type Refusal } from '../native.ts'
 export type Bytes = string | Uint8Array
 
 export interface CacheHandleOptions {
-  /** Throw the reason of a refused `set`, `update`, `inc` or `dec` instead of returning false or null. */
+  /** Throw the reason of a refused `set`, `update`, `inc`, `dec`, `mul`, `div`, `getOrSet` or `cas` instead of returning false or null. */
   strict?: boolean
 }
 
@@ -56,8 +56,24 @@ export class Cache {
   /** Stores an item, new or not; as `set` otherwise. The time to live is replaced too. */
   readonly update: (key: Bytes, value: Bytes, seconds?: number) => boolean
 
+  /**
+   * Compare and set: stores `value` if the item's value is `expected`, byte for byte; null expects that there is no
+   * item. The time to live is replaced too. So `while (!cas(key, old = getString(key), next(old)))` loses no change.
+   * @returns false when it is another value, and when refused: `refusal` tells (CHANGED, EXISTS, ABSENT, FULL …).
+   */
+  readonly cas: (key: Bytes, expected: Bytes | null, value: Bytes, seconds?: number) => boolean
+
+  /** Gives an item another time to live, from now; 0 is for ever. False when there is none. */
+  readonly touch: (key: Bytes, seconds: number) => boolean
+
   /** Removes an item; false when there was none. */
   readonly del: (key: Bytes) => boolean
+
+  /**
+   * Removes the items whose keys begin with `prefix`, one after the other; returns how many. None that was there
+   * before the call is left.
+   */
+  readonly delPrefix: (prefix: Bytes) => number
 
   /** Is there such an item? Counts neither as hit nor as miss. */
   readonly exists: (key: Bytes) => boolean
@@ -65,13 +81,19 @@ export class Cache {
   /**
    * Adds to a 64-bit signed counter, atomically among all processes.
    * @param n safe integer or bigint, default 1; a bigint gives a bigint, exact beyond 2^53. Overflow wraps.
-   * @param seconds time to live if this call creates the counter (which starts at 0).
+   * @param seconds time to live if this call creates the counter (which starts at `math_initial`, 0).
    * @returns the result; null when refused: NOT_A_NUMBER (the item is text, or not 8 bytes long), FULL …
    */
   readonly inc: Counting
 
   /** Subtracts from a counter; as `inc` otherwise. */
   readonly dec: Counting
+
+  /** Multiplies a counter by n, default 2; as `inc` otherwise. */
+  readonly mul: Counting
+
+  /** Divides a counter by n, default 2, towards zero; as `inc` otherwise. Refused (DIVISION): by 0, and -2^63 by -1. */
+  readonly div: Counting
 
   /** The counter as a number (rounded beyond 2^53), or null when absent or no counter. */
   readonly num: (key: Bytes) => number | null
@@ -86,14 +108,18 @@ export class Cache {
   readonly clear: () => number
 
   readonly #native: BoundCache
+  readonly #strict: boolean
 
   /** Made by `uwsgi.cache(name)`. */
   constructor(name: string, index: number, { strict = false }: CacheHandleOptions = {}) {
     const bound = native.bindCache(index)
     this.#native = bound
+    this.#strict = strict
     this.name = name
     this.getString = bound.getString
+    this.touch = bound.touch
     this.del = bound.del
+    this.delPrefix = bound.delPrefix
     this.exists = bound.exists
     this.num = bound.num
     this.bigNum = bound.bigNum
@@ -102,15 +128,22 @@ export class Cache {
     if (strict) {
       this.set = (key, value, seconds) => bound.set(key, value, seconds) || this.#refuse()
       this.update = (key, value, seconds) => bound.update(key, value, seconds) || this.#refuse()
-      this.inc = ((key: Bytes, n?: number, seconds?: number) =>
-        bound.inc(key, n, seconds) ?? this.#refuse()) as Counting
-      this.dec = ((key: Bytes, n?: number, seconds?: number) =>
-        bound.dec(key, n, seconds) ?? this.#refuse()) as Counting
+      this.cas = (key, expected, value, seconds) =>
+        bound.cas(key, expected, value, seconds) || (this.#differs() ? false : this.#refuse())
+      const strictly = (count: BoundCache['inc']) =>
+        ((key: Bytes, n?: number, seconds?: number) => count(key, n, seconds) ?? this.#refuse()) as Counting
+      this.inc = strictly(bound.inc)
+      this.dec = strictly(bound.dec)
+      this.mul = strictly(bound.mul)
+      this.div = strictly(bound.div)
     } else {
       this.set = bound.set
       this.update = bound.update
+      this.cas = bound.cas
       this.inc = bound.inc as Counting
       this.dec = bound.dec as Counting
+      this.mul = bound.mul as Counting
+      this.div = bound.div as Counting
     }
   }
 
@@ -118,18 +151,62 @@ export class Cache {
   get(key: Bytes): Buffer | null {
     const size = this.#native.read(key)
     if (size === -1) return null
-    if (size < -1) return this.#getLarge(key, -2 - size)
+    if (size < -1) return this.#large('read', key, -2 - size)
     const at = position
     position += (size + 7) & ~7 // as native code moves on
     return new FastBuffer(slab, at, size)
+  }
+
+  /** The values of several keys, null where absent, each as of its own moment. For text: `keys.map(cache.getString)`. */
+  getMany(keys: Iterable<Bytes>): (Buffer | null)[] {
+    return Array.from(keys, (key) => this.get(key))
+  }
+
+  /** Removes an item and returns its value, in one step: of several callers one gets it. Null when absent. */
+  pop(key: Bytes): Buffer | null {
+    const size = this.#native.pop(key)
+    if (size === -1) return null
+    if (size < -1) return this.#large('pop', key, -2 - size)
+    const at = position
+    position += (size + 7) & ~7
+    return new FastBuffer(slab, at, size)
+  }
+
+  /**
+   * The value there is, or else `value`, stored for `seconds`: all who ask get the same. Text when `value` is text.
+   * @returns null when there was none and `value` is refused: `refusal` tells why.
+   */
+  getOrSet(key: Bytes, value: string, seconds?: number): string | null
+  getOrSet(key: Bytes, value: Uint8Array, seconds?: number): Buffer | null
+  getOrSet(key: Bytes, value: Bytes, seconds?: number): string | Buffer | null {
+    for (;;) {
+      const found = typeof value === 'string' ? this.getString(key) : this.get(key)
+      if (found !== null) return found
+      if (this.#native.set(key, value, seconds)) return typeof value === 'string' ? value : Buffer.from(value)
+      // Somebody else was faster, and his item may be gone again.
+      if (this.refusal !== 'EXISTS') return this.#strict ? this.#refuse() : null
+    }
+  }
+
+  /**
+   * Goes over the keys, some at a time, while everybody goes on: `for (const key of cache.scan({ prefix: 'user:' }))`.
+   * A key that is there all the time comes exactly once; one that is stored or removed meanwhile may come or not.
+   */
+  scan(options?: { prefix?: Bytes; as?: 'text' }): Generator<string, void>
+  scan(options: { prefix?: Bytes; as: 'buffer' }): Generator<Buffer, void>
+  *scan({ prefix = '', as = 'text' }: { prefix?: Bytes; as?: 'text' | 'buffer' } = {}): Generator<string | Buffer> {
+    for (let bucket = 0; bucket >= 0; ) {
+      const [next, ...keys] = this.#native.scan(prefix, bucket, as === 'buffer')
+      yield* keys
+      bucket = next
+    }
   }
 
   /** Every key, as text; `keys('buffer')` gives Buffers, for keys that are no UTF-8. */
   keys(): string[]
   keys(as: 'buffer'): Buffer[]
   keys(as?: 'buffer'): string[] | Buffer[] {
-    const keys = this.#native.keys()
-    return as === 'buffer' ? keys : keys.map(String)
+    return as === 'buffer' ? [...this.scan({ as })] : [...this.scan()]
   }
 
   /** Items stored, including those that have expired but were not swept yet. */
@@ -143,27 +220,32 @@ export class Cache {
   }
 
   /** The value did not fit into what is left of the slab. */
-  #getLarge(key: Bytes, needed: number): Buffer | null {
+  #large(call: 'read' | 'pop', key: Bytes, needed: number): Buffer | null {
     if (needed <= OWN) {
       newSlab()
-      return this.get(key)
+      return call === 'read' ? this.get(key) : this.pop(key)
     }
     const own = Buffer.allocUnsafeSlow(needed)
-    const size = this.#readTo(own.buffer, key)
+    const size = this.#to(own.buffer, call, key)
     if (size === -1) return null
     // It may have been replaced by a longer one meanwhile.
-    if (size < -1) return this.#getLarge(key, -2 - size)
+    if (size < -1) return this.#large(call, key, -2 - size)
     return size === needed ? own : own.subarray(0, size)
   }
 
-  /** Native code must not be left with memory that only this call keeps alive, whatever `read` throws. */
-  #readTo(memory: ArrayBuffer, key: Bytes): number {
+  /** Native code must not be left with memory that only this call keeps alive, whatever the call throws. */
+  #to(memory: ArrayBuffer, call: 'read' | 'pop', key: Bytes): number {
     try {
       native.slab(memory, 0)
-      return this.#native.read(key)
+      return this.#native[call](key)
     } finally {
       native.slab(slab, position)
     }
+  }
+
+  /** What `cas` found was not what was expected: an answer, in strict handles too. */
+  #differs(): boolean {
+    return ['CHANGED', 'EXISTS', 'ABSENT'].includes(this.refusal!)
   }
 
   #refuse(): never {

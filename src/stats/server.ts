@@ -18,6 +18,8 @@ import type { Statistics } from './snapshot.ts'
 
 /** What a client sends is dropped; one that sends more than this wants to keep us busy. */
 const mostSent = 2 ** 20
+/** Left to itself, the kernel would keep megabytes of a document for a client of TCP that does not read. */
+const mostUnread = 2 ** 17
 
 export class StatsServer {
   private readonly crowd = new Crowd()
@@ -31,6 +33,7 @@ export class StatsServer {
         `*** WARNING: the stats server on ${listener.name} answers whoever can reach this machine, with the addresses and ` +
           'headers of running requests: give --stats an address of 127.0.0.1 or a unix path ***',
       )
+    native.limitSending(listener.fd, mostUnread)
     const server = isHttp ? this.httpServer(reach === 'loopback') : this.plainServer()
     server.on('error', () => {}) // out of descriptors: the client is gone, the master is not
     server.listen({ fd: listener.fd }, listener.backlog)

@@ -10,7 +10,7 @@ import type { Listener } from '../listen.ts'
 import { lockRows } from '../locks/locks.ts'
 import { memoryOf } from '../metrics/memory.ts'
 import { appsOf, statusOf } from '../metrics/workers.ts'
-import { native, type WorkerFigures } from '../native.ts'
+import { type CacheFigures, native, type WorkerFigures } from '../native.ts'
 import type { Options } from '../options.ts'
 import { version } from '../version.ts'
 import { CoreWriter } from './cores.ts'
@@ -110,22 +110,32 @@ export class Statistics {
 }
 
 function cacheRow(index: number) {
-  const { name, hash, hashsize, keysize, maxItems, blocks, blocksize, items, hits, miss, full } =
-    native.cacheFigures(index)
+  const cache = native.cacheFigures(index)
   return {
-    name,
-    hash,
-    hashsize,
-    keysize,
-    max_items: maxItems,
-    blocks,
-    blocksize,
-    items,
-    hits,
-    miss,
-    full,
-    last_modified_at: 0,
+    name: cache.name,
+    hash: cache.hash,
+    hashsize: cache.hashsize,
+    keysize: cache.keysize,
+    max_items: cache.maxItems,
+    blocks: cache.blocks,
+    blocksize: cache.blocksize,
+    items: cache.items,
+    hits: cache.hits,
+    miss: cache.miss,
+    full: cache.full,
+    last_modified_at: cache.lastModifiedAt,
+    // From here on what uWSGI does not tell.
+    bytes: cache.bytes,
+    expired: cache.expired,
+    repairs: cache.repairs,
+    longest_chain: cache.longestChain,
+    refused: refusedRow(cache),
   }
+}
+
+/** `EXISTS: 3` is `exists: 3` there. */
+function refusedRow({ refused }: CacheFigures) {
+  return Object.fromEntries(Object.entries(refused).map(([reason, times]) => [reason.toLowerCase(), times]))
 }
 
 function socketRow(name: string, [queue, max_queue]: [number, number, number]) {

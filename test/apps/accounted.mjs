@@ -4,7 +4,10 @@ import { uwsgi } from 'uwshm'
 
 const answers = {
   '/hello': (_, response) => response.end('hello'),
-  '/begun': (_, response) => response.write('begun'),
+  '/begun': (request, response) => {
+    request.on('aborted', () => response.destroy()) // as pipeline() does
+    response.write('begun')
+  },
   '/hang': () => {},
   '/throw': () => {
     throw new Error('thrown here')
@@ -14,8 +17,7 @@ const answers = {
     throw new Error('thrown here')
   },
   '/throw-after': (_, response) => {
-    response.setHeader('content-length', 4)
-    response.end('done')
+    response.end('x'.repeat(10_000_000)) // more than goes out at once
     throw new Error('thrown here')
   },
   '/throw-with-headers': (_, response) => {

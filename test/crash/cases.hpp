@@ -127,6 +127,36 @@ inline const Operation kOperations[] = {
        uint64_t result = 0;
        return cache.Add(caller, KeyFor(cache, target), 1, 0, &result);
      }},
+    {"mul", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       uint64_t result = 0;
+       return cache.Calculate(caller, KeyFor(cache, target), Math::kMultiply, 3, kLater, &result);
+     }},
+    {"div", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       uint64_t result = 0;
+       return cache.Calculate(caller, KeyFor(cache, target), Math::kDivide, 3, kLater, &result);
+     }},
+    {"cas", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       const Expected expected{"a number", 8};
+       return cache.Store(caller, KeyFor(cache, target), How::kSwap, "swapped", 7, kAscii, kLater, &expected);
+     }},
+    {"touch", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       return cache.Touch(caller, KeyFor(cache, target), kLater - 2);
+     }},
+    {"pop", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       uint8_t value[48];
+       Found found{};
+       return cache.Pop(caller, KeyFor(cache, target), value, sizeof value, &found);
+     }},
+    {"prefix", true,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       uint64_t removed = 0;
+       return cache.RemovePrefix(caller, target.substr(0, 5), &removed);
+     }},
     {"sweep", false,
      [](Cache& cache, const Caller& caller, const std::string&) {
        cache.Sweep(caller);

@@ -16,7 +16,8 @@ namespace uwshm::test {
 using Image = std::vector<std::vector<uint8_t>>;
 
 inline std::vector<Segment*> SegmentsOf(Instance& instance) {
-  std::vector<Segment*> segments{&instance.processes().segment(), &instance.locks().segment()};
+  std::vector<Segment*> segments{&instance.processes().segment(), &instance.locks().segment(),
+                                 &instance.user_locks().segment()};
   for (auto& cache : instance.caches()) segments.push_back(&cache->segment());
   return segments;
 }

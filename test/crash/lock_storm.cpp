@@ -251,7 +251,8 @@ class LockStorm {
     int status = 0;
     waitpid(pids_[id], &status, 0);
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) Broken("a worker ended by itself");
-    processes_.Reclaim([](uint32_t) { return true; });
+    auto nothing_left = [](uint32_t) { return true; };
+    processes_.Reclaim(nothing_left, nothing_left);
     Spawn(id);
     kills_++;
   }

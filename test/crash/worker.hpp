@@ -59,14 +59,18 @@ class StormWorker {
     const uint32_t die = dice_.Below(20000);
     if (die < 1200) return Count(dice_.Below(kCounters));
     if (die < 5400) return SetWild(How::kAdd, "set");
-    if (die < 7000) return SetWild(How::kReplace, "update");
+    if (die < 6600) return SetWild(How::kReplace, "update");
+    if (die < 7000) return TouchWild();
     if (die < 11000) return RemoveWild();
     if (die < 11300) return ReadWild(dice_.Below(kWildKeys));
-    if (die < 15600) return KeepOwn(dice_.Below(kOwnKeys));
-    if (die < 19600) return DropOwn(dice_.Below(kOwnKeys));
+    if (die < 14600) return KeepOwn(dice_.Below(kOwnKeys));
+    if (die < 15600) return SwapOwn(dice_.Below(kOwnKeys));
+    if (die < 17600) return DropOwn(dice_.Below(kOwnKeys));
+    if (die < 19600) return PopOwn(dice_.Below(kOwnKeys));
     if (die < 19900) return CheckOwn(dice_.Below(kOwnKeys));
     if (die < 19990) return Sweep();
-    if (die < 19999) return ListWild();
+    if (die < 19998) return ListWild();
+    if (die < 19999) return RemovePrefix();
     ClearWild();
   }
 
@@ -91,6 +95,8 @@ class StormWorker {
     auto& tally = note_.incs[counter];
     tally.started++;
     uint64_t result = 0;
+    // What multiplies by one changes nothing, and is in the way of those who count.
+    if (dice_.Below(8) == 0) kept().Calculate(caller_, counter_names_[counter].key, Math::kMultiply, 1, 0, &result);
     Status status = kept().Add(caller_, counter_names_[counter].key, 1, 0, &result);
     if (status != Status::kOk) return Refused(status, kNeverFull);  // it stays started: a bound, not a count
     tally.done++;
@@ -108,6 +114,13 @@ class StormWorker {
     Status status = wild().Store(caller_, wild_names_[key].key, how, bytes, size, flags, expires_at);
     if (status == Status::kOk) seen_[key][id_] = count;
     else if (status != Status::kExists || how != How::kAdd) Refused(status, kMayBeFull);
+  }
+
+  void TouchWild() {
+    note_.doing = "touch";
+    const uint64_t expires_at = dice_.Below(2) == 0 ? BootMs() + dice_.Below(20) : 0;
+    Status status = wild().Touch(caller_, wild_names_[dice_.Below(kWildKeys)].key, expires_at);
+    if (status != Status::kOk && status != Status::kNotFound) Refused(status, kNeverFull);
   }
 
   void RemoveWild() {
@@ -154,6 +167,45 @@ class StormWorker {
     else own.pending.store(own.settled), Refused(status, kNeverFull);
   }
 
+  // Nobody else writes it, so that what was read is what is expected.
+  void SwapOwn(uint32_t i) {
+    note_.doing = "cas";
+    auto& own = note_.own[i];
+    uint8_t old[512], bytes[512];
+    Expected expected{old, 0};
+    Status status =
+        kept().Read(caller_, own_names_[i].key, Cache::kCounted,
+                    [&](const uint8_t* now, const Found& found) { CopyOut(old, now, expected.size = found.size); });
+    if (status == Status::kNotFound) return;
+    if (status != Status::kOk) return Refused(status, kNeverFull);
+    const uint32_t size = SomeSize(kept());
+    const uint64_t count = ++note_.count;
+    WriteProof(bytes, OwnKey(i), id_, count, size, 0);
+    own.pending = count;
+    status = kept().Store(caller_, own_names_[i].key, How::kSwap, bytes, size, 0, 0, &expected);
+    if (status == Status::kOk) own.settled = count;
+    else own.pending.store(own.settled), Refused(status, kNeverFull);
+  }
+
+  void PopOwn(uint32_t i) {
+    note_.doing = "pop";
+    auto& own = note_.own[i];
+    own.pending = 0;
+    uint8_t copy[512];
+    Found found{};
+    Proof proof{};
+    Status status = kept().Pop(caller_, own_names_[i].key, copy, sizeof copy, &found);
+    if (status == Status::kOk)
+      if (const char* what = ReadProof(copy, OwnKey(i), found.size, found.flags, &proof)) Wrong(what, status);
+    if (status == Status::kOk || status == Status::kNotFound) {
+      if (proof.count != own.settled) Wrong("not the value that was stored last", status);
+      own.settled = 0;
+    } else {
+      own.pending.store(own.settled);
+      Refused(status, kNeverFull);
+    }
+  }
+
   void DropOwn(uint32_t i) {
     note_.doing = "drop";
     auto& own = note_.own[i];
@@ -188,6 +240,13 @@ class StormWorker {
     if (status != Status::kOk) return Refused(status, kNeverFull);
     for (const std::string& name : keys)
       if (name.compare(0, 1, "w") != 0) Wrong("a key that nobody stored", status);
+  }
+
+  void RemovePrefix() {
+    note_.doing = "prefix";
+    uint64_t removed = 0;
+    Status status = wild().RemovePrefix(caller_, "wild-1", &removed);
+    if (status != Status::kOk) Refused(status, kNeverFull);
   }
 
   void ClearWild() {

@@ -72,7 +72,7 @@ class EngineContract : public ::testing::TestWithParam<const LockEngine*> {
     locks_.ActAs({processes_.OwnName(), &processes_});
   }
   void Bury() {
-    processes_.Reclaim([](uint32_t) { return true; });
+    processes_.Reclaim([](uint32_t) { return true; }, [](uint32_t) { return true; });
   }
 
   Caller Me(uint32_t thread, uint32_t patience_ms = 5000) {

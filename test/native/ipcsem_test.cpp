@@ -195,7 +195,9 @@ TEST(IpcsemTest, MakersKilledAtAnyMomentLeaveNothingThatIsNotReaped) {
     Child maker([&] {
       for (;;) {
         LockTable locks;
+        Nothing nothing;
         if (locks.Create({1, low + round}, 50, Engine()) != Status::kOk) ++*failed;
+        else if (Guard(locks, 3, Me(0), nothing).status() != Status::kOk) ++*failed;  // reaped under its hands
         locks.Leave();
         locks.segment().Abandon();
         close(locks.segment().fd());

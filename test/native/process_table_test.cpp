@@ -132,6 +132,26 @@ TEST_F(ProcessTableTest, ASlotHasANewGenerationEachTime) {
   }
 }
 
+// Whoever has claimed a slot and not yet taken its life looks like the slot's
+// dead owner: it may be reclaimed, and the slot given to somebody else.
+TEST_F(ProcessTableTest, AClaimantWhoseSlotIsGivenAwayMeanwhileTakesAnother) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer ends a forked child that joins a thread";
+#endif
+  ProcessSlot& contested = table().process(1);
+  pthread_mutex_lock(&contested.life);
+  Child late([this]() -> int {
+    auto* other = new Instance;
+    Caller caller;
+    AttachOrEnd(*other, instance_.Descriptors(), &caller);
+    return static_cast<int>(other->processes().own_slot());
+  });
+  EXPECT_TRUE(Eventually([&] { return contested.claimed == static_cast<uint32_t>(late.pid()); }));
+  contested.claimed = 1;  // of another process, which is about to come
+  pthread_mutex_unlock(&contested.life);
+  EXPECT_EQ(late.ExitCode(), 2);
+}
+
 TEST_F(ProcessTableTest, WithoutAFreeSlotAProcessIsRefused) {
 #if defined(__SANITIZE_THREAD__)
   GTEST_SKIP() << "ThreadSanitizer ends a forked child that joins a thread";

@@ -23,6 +23,12 @@ inline uint64_t BootMs() {
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
 }
 
+inline uint64_t MonotonicUs() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
 // The test's own time: it stands still until it is moved.
 inline std::atomic<uint64_t> test_clock_ms{1000};
 inline uint64_t TestMs() { return test_clock_ms.load(std::memory_order_relaxed); }
@@ -34,7 +40,7 @@ inline uint64_t PidNamespace() {
 }
 
 inline Self Me(uint64_t (*now)() = BootMs, uint32_t worker = 0) {
-  return {static_cast<uint32_t>(getpid()), worker, 0, PidNamespace(), now};
+  return {static_cast<uint32_t>(getpid()), worker, 0, PidNamespace(), now, nullptr, MonotonicUs};
 }
 
 // Likewise, for those who are killed in earnest while others run: death is made certain.

@@ -2,6 +2,7 @@
 // where it is nobody's to catch, Node ends the worker and the count survives.
 
 import assert from 'node:assert/strict'
+import { request } from 'node:http'
 import { test } from 'node:test'
 import { accountsOf } from '../figures.ts'
 import { type Answer, app, get, run, until } from '../harness.ts'
@@ -29,7 +30,7 @@ test('an answer that was begun is cut off, so that nobody takes it for whole; on
   const accounts = await accountsOf(t, master)
   const port = master.port()
   await assert.rejects(get({ port, path: '/throw-late' }), { code: 'ECONNRESET' })
-  assert.equal((await get({ port, path: '/throw-after' })).body, 'done')
+  assert.equal((await get({ port, path: '/throw-after' })).body.length, 10_000_000)
   const { requests, exceptions, readErrors, writeErrors } = await accounts.settled(2)
   assert.deepEqual([requests, exceptions, readErrors, writeErrors], [2, 2, 0, 0])
   await until('both stacks are told', () => stacks(master.log) === 2)
@@ -45,6 +46,19 @@ test('a Fetch handler that throws or rejects counts as a listener does', async (
   const { requests, exceptions } = await accounts.settled(3)
   assert.deepEqual([requests, exceptions], [3, 3])
   await until('each stack is told once', () => stacks(master.log) === 3)
+
+  const leaves = request({ host: '127.0.0.1', port, path: '/read', method: 'POST' }).on('error', () => {})
+  leaves.write('half')
+  await until('it is in flight', async () => (await accounts.inFlight()) === 1)
+  leaves.destroy()
+  const after = await accounts.settled(4)
+  assert.deepEqual(
+    [after.exceptions, after.readErrors],
+    [3, 1],
+    "what fails because the client left is nobody's exception",
+  )
+  assert.equal((await get({ port, path: '/async' })).status, 500)
+  assert.equal((await accounts.settled(5)).exceptions, 4)
 })
 
 test('what nobody catches ends the worker as Node has it, and is counted, from then on for ever', async (t) => {

@@ -76,7 +76,7 @@ const ordinary = [
 ]
 
 test('requests of every kind on one kept connection, one after the other, count with every byte', async (t) => {
-  const { port, accounts } = await serve(t)
+  const { port, accounts } = await serve(t, '--threads', '1')
   const socket = open(t, port)
   for (const [index, request] of ordinary.entries()) {
     socket.write(request)
@@ -88,6 +88,7 @@ test('requests of every kind on one kept connection, one after the other, count 
   assert.match(socket.received, /HTTP\/1.1 100 Continue\r\n/)
   assert.match(socket.received, /HTTP\/1.1 103 Early Hints\r\n/)
   await accounts.become({ requests: 10, tx, ...noFaults })
+  assert.equal(((await accounts.workers()) as [Figures])[0].overflows, 0, 'one core is enough for one at a time')
 })
 
 test('the same requests pipelined, all at once and many times, count the same', async (t) => {

@@ -4,12 +4,16 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { create, UwsgiError, uwsgi } from 'uwshm'
+import { native } from '../../dist/native.js'
 
 create({
   cache2: [
     { name: 'pages', items: 1000 },
     { name: 'tiny', items: 3, blocksize: 16, keysize: 8 },
     { name: 'huge', items: 1, blocksize: 2 ** 28 },
+    { name: 'from ten', items: 10, math_initial: 10n },
+    { name: 'ordered', items: 10, hash: 'djb33x', hashsize: 65536 },
+    { name: 'chosen', items: 5000, blocksize: 8, hash: 'murmur2', lastmod: true },
   ],
 })
 const pages = uwsgi.cache('pages')
@@ -169,6 +173,166 @@ test('counters are 64 bits wide: numbers in, numbers out; bigints in, bigints ou
   assert.deepEqual(pages.get('n'), Buffer.from('ffffffffffffff7f', 'hex'), 'as uWSGI stores it')
 })
 
+test('counters multiply and divide; what has no result is refused and changes nothing', () => {
+  pages.update('n', Buffer.from([7, 0, 0, 0, 0, 0, 0, 0]))
+  assert.equal(pages.mul('n', -6), -42)
+  assert.equal(pages.mul('n'), -84, 'by two')
+  assert.equal(pages.div('n'), -42)
+  assert.equal(pages.div('n', 5), -8, 'towards zero')
+  assert.equal(pages.div('n', -3n), 2n)
+  assert.equal(pages.div('n', 0), null)
+  assert.equal(pages.refusal, 'DIVISION')
+  assert.equal(pages.num('n'), 2)
+  assert.equal(pages.mul('n', 2n ** 62n), -(2n ** 63n), 'it wraps')
+  assert.equal(pages.div('n', -1), null, 'this kills uWSGI')
+  assert.equal(pages.bigNum('n'), -(2n ** 63n))
+  assert.throws(() => uwsgi.cache('pages', { strict: true }).div('n', 0), code('DIVISION'))
+  pages.update('text', 'eight888')
+  assert.equal(pages.mul('text', 3), null)
+  assert.equal(pages.refusal, 'NOT_A_NUMBER')
+  assert.equal(pages.getString('text'), 'eight888')
+})
+
+test('a counter begins with math_initial', () => {
+  const ten = uwsgi.cache('from ten')
+  assert.deepEqual([ten.inc('inc', 5), ten.dec('dec'), ten.mul('mul', 3), ten.div('div')], [15, 9, 30, 5])
+  assert.equal(ten.div('nothing', 0), null)
+  assert.equal(ten.exists('nothing'), false)
+})
+
+test('cas stores only where the value is the expected one, or where none is expected', () => {
+  pages.del('cas')
+  assert.equal(pages.cas('cas', 'old', 'new'), false)
+  assert.equal(pages.refusal, 'ABSENT')
+  assert.equal(pages.cas('cas', null, 'one', 60), true)
+  assert.equal(pages.cas('cas', null, 'two'), false)
+  assert.equal(pages.refusal, 'EXISTS')
+  assert.equal(pages.cas('cas', 'two', 'three'), false)
+  assert.equal(pages.refusal, 'CHANGED')
+  assert.equal(pages.cas('cas', 'x'.repeat(70000), 'three'), false)
+  assert.equal(pages.refusal, 'CHANGED', 'larger than any value here')
+  assert.ok(pages.ttl('cas')! <= 60, 'a refusal changes nothing')
+  assert.equal(pages.cas('cas', Buffer.from('one'), 'größer'), true, 'bytes and text are told by their bytes')
+  assert.equal(pages.ttl('cas'), Infinity)
+  assert.equal(pages.cas('cas', 'größer', Buffer.from([1, 2])), true)
+  assert.deepEqual(pages.get('cas'), Buffer.from([1, 2]))
+  const strict = uwsgi.cache('pages', { strict: true })
+  assert.equal(strict.cas('cas', 'another', 'x'), false, 'an answer, not an error')
+  assert.throws(() => strict.cas('cas', Buffer.from([1, 2]), 'x'.repeat(65537)), code('VALUE_TOO_LARGE'))
+})
+
+test('touch gives another time to live and leaves the value', () => {
+  pages.update('touched', 'v', 60)
+  assert.equal(pages.touch('touched', 600), true)
+  assert.ok(pages.ttl('touched')! > 60)
+  assert.equal(pages.touch('touched', 0), true)
+  assert.equal(pages.ttl('touched'), Infinity)
+  assert.equal(pages.getString('touched'), 'v')
+  assert.equal(pages.touch('absent', 1), false)
+  assert.equal(pages.refusal, 'ABSENT')
+})
+
+test('pop gives a value of any size once', () => {
+  for (const size of [0, 1, 100, 4096, 5000, 16384, 65536]) {
+    for (let i = 0; i < 20; i++) pages.update(`pop ${i}`, Buffer.alloc(size, i))
+    const popped = Array.from({ length: 20 }, (_, i) => pages.pop(`pop ${i}`)!)
+    for (const [i, value] of popped.entries()) assert.deepEqual(value, Buffer.alloc(size, i))
+    assert.equal(pages.pop('pop 3'), null)
+  }
+})
+
+test('getOrSet gives the value there is, or stores one; getMany many', () => {
+  pages.del('either')
+  assert.equal(pages.getOrSet('either', 'first', 60), 'first')
+  assert.equal(pages.getOrSet('either', 'second', 60), 'first')
+  assert.deepEqual(pages.getOrSet('either', Buffer.from('third')), Buffer.from('first'))
+  assert.ok(pages.ttl('either')! <= 60)
+  assert.equal(tiny.getOrSet('key', 'x'.repeat(17)), null)
+  assert.equal(tiny.refusal, 'VALUE_TOO_LARGE')
+  assert.throws(() => uwsgi.cache('tiny', { strict: true }).getOrSet('key', 'x'.repeat(17)), code('VALUE_TOO_LARGE'))
+  assert.deepEqual(pages.getMany(['either', 'neither', Buffer.from('either')]), [
+    Buffer.from('first'),
+    null,
+    Buffer.from('first'),
+  ])
+  assert.deepEqual(['either', 'neither'].map(pages.getString), ['first', null])
+})
+
+test('scan goes over the keys with a prefix, delPrefix removes them', () => {
+  pages.clear()
+  const keys = Array.from({ length: 700 }, (_, i) => `${i % 7}:${i}`)
+  for (const key of keys) pages.set(key, 'v')
+  pages.set(Buffer.from([0x33, 0x3a, 0xff]), 'no text')
+  const found = []
+  for (const key of pages.scan()) {
+    found.push(key)
+    pages.update('0:0', `${found.length}`) // the walk does not mind
+  }
+  assert.deepEqual(found.sort(), [...keys, '3:\ufffd'].sort())
+  const threes = keys.filter((key) => key.startsWith('3:'))
+  assert.deepEqual([...pages.scan({ prefix: '3:' })].sort(), [...threes, '3:\ufffd'].sort())
+  assert.equal([...pages.scan({ prefix: Buffer.from([0x33, 0x3a, 0xff]), as: 'buffer' })].length, 1)
+  assert.deepEqual([...pages.scan({ prefix: 'x'.repeat(3000) })], [])
+  assert.equal(pages.delPrefix('3:'), 101)
+  assert.equal(pages.delPrefix('3:'), 0)
+  assert.equal(pages.size, 600)
+  assert.equal(pages.delPrefix(''), 600)
+})
+
+test("djb33x gives uWSGI's order of keys", () => {
+  const ordered = uwsgi.cache('ordered')
+  for (const key of ['a', 'b', 'c']) ordered.set(key, 'v')
+  assert.deepEqual(ordered.keys(), ['a', 'c', 'b'])
+})
+
+test('with a hash whose chains can be chosen, a chain takes so much and no more', () => {
+  const chosen = uwsgi.cache('chosen')
+  // murmur2 overlooks the last two of six bytes.
+  const keys = Array.from({ length: 1100 }, (_, i) => `keys${String.fromCharCode(48 + (i % 70), 48 + i / 70)}`)
+  const stored = keys.filter((key) => chosen.set(key, 'v'))
+  assert.equal(stored.length, 1024)
+  assert.equal(chosen.refusal, 'CROWDED')
+  assert.throws(() => uwsgi.cache('chosen', { strict: true }).set('keys~~', 'v'), code('CROWDED'))
+  assert.equal(chosen.set('another', 'v'), true)
+  const figures = native.cacheFigures(5)
+  assert.equal(figures.hash, 'murmur2')
+  assert.equal(figures.longestChain, 1024)
+  assert.equal(figures.refused.CROWDED, 77)
+})
+
+test('figures tell refusals by reason, expired items, memory, and the last change where it is wanted', () => {
+  const chosen = uwsgi.cache('chosen')
+  chosen.clear()
+  const before = native.cacheFigures(5)
+  const now = Date.now() / 1000
+  assert.ok(Math.abs(before.lastModifiedAt - now) < 3, `${before.lastModifiedAt} at ${now}`)
+  assert.equal(native.cacheFigures(0).lastModifiedAt, 0)
+  assert.ok(before.bytes > 4096 && before.bytes < 2 ** 24)
+  chosen.set('a', 'text')
+  for (const refused of [
+    () => chosen.set('a', 'b'),
+    () => chosen.cas('a', 'b', 'c'),
+    () => chosen.cas('b', 'b', 'c'),
+    () => chosen.set('', 'b'),
+    () => chosen.update('x'.repeat(2049), 'b'),
+    () => chosen.update('a', 'nine byte'),
+    () => chosen.inc('a'),
+    () => chosen.div('c', 0),
+  ])
+    assert.ok(!refused())
+  assert.deepEqual(native.cacheFigures(5).refused, {
+    ...before.refused,
+    EXISTS: 1,
+    CHANGED: 1,
+    ABSENT: 1,
+    KEY_EMPTY: 1,
+    KEY_TOO_LONG: 1,
+    VALUE_TOO_LARGE: 1,
+    NOT_A_NUMBER: 1,
+    DIVISION: 1,
+  })
+})
+
 test('text is no counter, eight bytes are', () => {
   pages.update('text', '12')
   assert.equal(pages.inc('text'), null)
@@ -204,6 +368,11 @@ test("uWSGI's names take uWSGI's arguments; a cache left out is the first", () =
   assert.equal(uwsgi.cacheDec('c', 2, 0, 'pages'), 3)
   assert.equal(uwsgi.cacheInc('c', 1n), 4n)
   assert.equal(uwsgi.cacheNum('c'), 4)
+  assert.equal(uwsgi.cacheMul('c'), 8)
+  assert.equal(uwsgi.cacheMul('c', 3n, 0, 'pages'), 24n)
+  assert.equal(uwsgi.cacheDiv('c'), 12)
+  assert.equal(uwsgi.cacheDiv('c', -3, 0, 'pages'), -4)
+  assert.equal(uwsgi.cacheNum('c'), -4)
   assert.deepEqual(uwsgi.cacheKeys().sort(), ['c', 'k'])
   assert.deepEqual(uwsgi.cache().keys('buffer').map(String).sort(), ['c', 'k'])
   assert.equal(uwsgi.cacheDel('k'), true)
@@ -216,23 +385,28 @@ test('an unknown cache is named, with those there are', () => {
   assert.throws(() => uwsgi.cacheGet('k', 'pagse'), {
     name: 'UwsgiError',
     code: 'UNKNOWN_CACHE',
-    message: 'no cache named pagse; known: pages, tiny, huge',
+    message: 'no cache named pagse; known: pages, tiny, huge, from ten, ordered, chosen',
   })
 })
 
 test('wrong arguments are told in a sentence', () => {
   const wrong = pages as unknown as Record<string, (...args: unknown[]) => unknown>
-  for (const name of ['getString', 'get', 'set', 'update', 'del', 'exists', 'inc', 'num', 'ttl'])
+  for (const name of 'getString get set update del exists inc mul div num ttl pop touch cas getOrSet'.split(' '))
     for (const key of [undefined, null, 7, {}, Symbol('s'), new Uint16Array(2)])
       assert.throws(
-        () => wrong[name]!(key, name === 'inc' ? 1 : 'v'),
+        () => wrong[name]!(key, ['inc', 'mul', 'div', 'touch'].includes(name) ? 1 : 'v', 'v'),
         { message: 'a cache key is a string or a Uint8Array' },
         name,
       )
   for (const value of [undefined, null, 7, {}, new Float64Array(1)])
     assert.throws(() => wrong.set!('wrong', value), { message: 'a cache value is a string or a Uint8Array' })
   assert.throws(() => wrong.set!('wrong'), TypeError)
+  for (const value of [undefined, 7, {}])
+    assert.throws(() => wrong.cas!('wrong', value, 'v'), { message: 'a cache value is a string or a Uint8Array' })
+  assert.throws(() => wrong.delPrefix!(7), { message: 'a prefix of keys is a string or a Uint8Array' })
+  assert.throws(() => [...(wrong.scan!({ prefix: 7 }) as Iterable<string>)], TypeError)
   for (const seconds of [-1, NaN]) assert.throws(() => wrong.set!('wrong', 'v', seconds), RangeError)
+  for (const seconds of [-1, NaN]) assert.throws(() => wrong.touch!('wrong', seconds), RangeError)
   for (const seconds of ['60', null, {}]) assert.throws(() => wrong.set!('wrong', 'v', seconds), TypeError)
   for (const n of [1.5, NaN, Infinity, 2 ** 53]) assert.throws(() => wrong.inc!('wrong', n), RangeError)
   assert.throws(() => wrong.inc!('wrong', 2n ** 63n), RangeError)

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { Agent } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
 import { app, folder, get, isAlive, run, until } from '../harness.ts'
@@ -78,6 +79,17 @@ test('connections that are kept alive do not hold up the end', async (t) => {
   await master.ended
   // Node keeps an idle connection for five seconds.
   assert.ok(performance.now() - stopped < 3000)
+})
+
+test('a client that leaves while its worker waits for it does not hold up the end', async (t) => {
+  const { master, http, running } = await slow(t, '--worker-reload-mercy', '60')
+  const socket = connect({ path: http }).on('error', () => {})
+  socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await running(2)
+  master.kill()
+  await master.line(/worker \d buried/) // the other one
+  socket.destroy()
+  assert.equal((await master.ended).status, 0)
 })
 
 test('what is not finished within the mercy is killed', async (t) => {

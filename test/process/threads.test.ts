@@ -60,6 +60,7 @@ test(`a worker thread that alone loads the addon, ${rounds} times started and en
     check: null,
     left: 1,
     locks: [
+      ['user 0', 0],
       ['processes', 0],
       ['cache_n', 0],
     ],

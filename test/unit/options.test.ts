@@ -30,7 +30,20 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
     const [cache] = cache2
     assert.deepEqual(
       { ...cache },
-      { name: 'default', items: 100, blocksize: 65536, keysize: 2048, hashsize: 1024, blocks: 100 },
+      {
+        name: 'default',
+        items: 100,
+        blocksize: 65536,
+        keysize: 2048,
+        hashsize: 1024,
+        blocks: 100,
+        hash: 'keyed',
+        ignore_full: false,
+        lastmod: false,
+        no_expire: false,
+        lazy_expire: false,
+        math_initial: 0n,
+      },
     )
   }
 })
@@ -107,6 +120,27 @@ test('no line whatever makes the parser fail with anything but a sentence', () =
   )
 })
 
+test('--cache and its kin are a --cache2 named default, before all others', () => {
+  const line = '--cache2 name=a,items=1 --cache-blocksize 1k --cache 50 --cache-use-last-modified --cache-no-expire'
+  const [first, second] = parse(line).cache2
+  assert.deepEqual(
+    { ...first },
+    { ...parse('--cache2 name=default,items=50,blocksize=1k,lastmod=1,no_expire=1').cache2[0] },
+  )
+  assert.equal(second?.no_expire, true)
+  assert.equal(second?.lastmod, false)
+  assert.equal(parse('--cache 5 --cache-blocksize 0').cache2[0]?.blocksize, 65536)
+  assert.deepEqual(parse('--cache 0 --cache-blocksize 1k').cache2, [])
+})
+
+test('math_initial is any signed number of 64 bits', () => {
+  const initial = (text: string) => parse(`--cache2 name=a,items=1,math_initial=${text}`).cache2[0]!.math_initial
+  assert.equal(initial('-9223372036854775808'), -(2n ** 63n))
+  assert.equal(initial('9223372036854775807'), 2n ** 63n - 1n)
+  const [cache] = completeOptions({ cache2: [{ name: 'a', items: 1, math_initial: 5 as never }] }).cache2
+  assert.equal(cache!.math_initial, 5n)
+})
+
 test('what is wrong is named, with the way out', () => {
   const sentences = {
     '--prcesses 3': 'unknown option --prcesses; did you mean --processes?',
@@ -127,10 +161,17 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,items': '--cache2: items needs a value: items=N',
     '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
     '--cache2 name=a,items=5,lru=1': '--cache2: lru is a key of uWSGI that is not built here yet; leave it out',
+    '--locks 5 --locks-max 5': '--locks-max: 5 is not above --locks (5)',
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
+    '--cache2 name=a,items=5,hash=rr':
+      "--cache2: hash: 'rr' is not one of keyed, djb33x, murmur2; random, rand and rr choose anew at each call, so nothing that they store is found again",
+    '--cache2 name=a,items=5,math_initial=9223372036854775808':
+      "--cache2: math_initial: '9223372036854775808' is not a whole number from -2^63 to 2^63-1",
     '--cache2 name=a,items=1 --cache2 name=a,items=2': 'two caches are named a; give each its own name',
+    '--cache 5 --cache2 name=default,items=2': 'two caches are named default; give each its own name',
+    '--cache many': "--cache: 'many' is not a whole number from 0 to 1073479680",
     '--max-processes 3 -p 3': '--max-processes: 3 is not above the 3 workers',
     '--master=no': '--master: off is not possible: there always is a master',
     'a.ts b.ts': 'one application at a time, not a.ts and b.ts; arguments for the application come after --',

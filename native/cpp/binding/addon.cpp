@@ -57,6 +57,12 @@ uint64_t BootMilliseconds() {
   return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
 }
 
+uint64_t MonotonicMicroseconds() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}
+
 }  // namespace uwshm
 
 NAPI_MODULE_INIT() {
@@ -76,5 +82,7 @@ NAPI_MODULE_INIT() {
   uwshm::InitAccepting(env, exports);
   uwshm::InitSocketQueue(env, exports);
   uwshm::InitAccounting(env, exports);
+  uwshm::InitUserLocks(env, exports, environment);
+  uwshm::InitLockWatcher(env, exports);
   return exports;
 }

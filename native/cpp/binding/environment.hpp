@@ -51,7 +51,12 @@ struct Environment {
   bool entered = false;  // has a thread slot
   std::vector<std::unique_ptr<BoundCache>> bound;
 
-  Room key_room, value_room;
+  // User locks, and those that are waited for without blocking (lock_waiter.cpp).
+  UserLocks* user_locks = nullptr;  // once entered
+  napi_threadsafe_function lock_calls = nullptr;
+  uint32_t lock_waits = 0;
+
+  Room key_room, value_room, expected_room;
   uint8_t* slab = nullptr;  // where `read` copies to
   size_t slab_room = 0;
 
@@ -74,6 +79,10 @@ Instance* ProcessInstance();
 uint32_t ProcessWorker();
 
 uint64_t BootMilliseconds();
+uint64_t MonotonicMicroseconds();
+
+// The code of an outcome that refuses a write; nullptr for any other.
+const char* RefusalName(Status status);
 
 void InitInstance(napi_env env, napi_value exports);
 void InitCache(napi_env env, napi_value exports);
@@ -81,5 +90,7 @@ void InitListen(napi_env env, napi_value exports);
 void InitAccepting(napi_env env, napi_value exports);
 void InitSocketQueue(napi_env env, napi_value exports);
 void InitAccounting(napi_env env, napi_value exports);
+void InitUserLocks(napi_env env, napi_value exports, Environment* environment);
+void InitLockWatcher(napi_env env, napi_value exports);
 
 }  // namespace uwshm

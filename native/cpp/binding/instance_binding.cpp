@@ -44,7 +44,13 @@ Self WhoAmI(uint32_t worker) {
   struct stat pid_namespace = {};
   stat("/proc/self/ns/pid", &pid_namespace);
   const auto pid = static_cast<uint32_t>(getpid());
-  return {pid, worker, StartTime(pid), static_cast<uint64_t>(pid_namespace.st_ino), BootMilliseconds, HasEnded};
+  return {pid,
+          worker,
+          StartTime(pid),
+          static_cast<uint64_t>(pid_namespace.st_ino),
+          BootMilliseconds,
+          HasEnded,
+          MonotonicMicroseconds};
 }
 
 std::string Hex(InstanceId id) {
@@ -153,6 +159,12 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
     spec.blocksize = static_cast<uint32_t>(number(2));
     spec.keysize = static_cast<uint32_t>(number(3));
     while (spec.hashsize < number(4)) spec.hashsize *= 2;
+    auto is = [&](uint32_t column) { return Napi::Value(row[column]).As<Napi::Boolean>().Value(); };
+    bool lossless;
+    spec.rules.math_initial = Napi::Value(row[5u]).As<Napi::BigInt>().Int64Value(&lossless);
+    const std::string hash = Napi::Value(row[6u]).As<Napi::String>();
+    while (spec.rules.hash < kHashKinds && hash != kHashNames[spec.rules.hash]) spec.rules.hash++;
+    spec.rules.ways = (is(7) ? uint32_t{kKeepsModified} : 0) | (is(8) ? uint32_t{kNotSwept} : 0);
     Draw(&spec.seed, sizeof spec.seed);
     // What full use touches; keys over 64 bytes are too rare to refuse a start for.
     needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
@@ -171,7 +183,8 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   LockChoice locks(engine);
   locks.first_key = info[6].As<Napi::Number>().Int32Value();
   locks.persistent = info[7].As<Napi::Boolean>().Value();
-  const InstanceSpec spec{count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), locks, caches};
+  const InstanceSpec spec{
+      count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), locks, caches, {count(8), count(9)}};
   Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
   if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;
@@ -252,7 +265,7 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
     row[name] = Napi::Number::New(info.Env(), static_cast<double>(number));
   };
   row["name"] = cache->name();
-  row["hash"] = "keyed";
+  row["hash"] = kHashNames[cache->rules().hash];
   put("hashsize", geometry.hashsize);
   put("keysize", geometry.keysize);
   put("maxItems", geometry.max_items);
@@ -263,6 +276,17 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   put("miss", figures.misses);
   put("full", figures.full);
   put("repairs", figures.repairs);
+  put("expired", figures.expired);
+  put("longestChain", figures.longest_chain);
+  put("bytes", cache->segment().Resident());
+  // The engine knows how long ago; what time that was, the wall clock tells.
+  const uint64_t ago = BootMilliseconds() - figures.modified_at;
+  put("lastModifiedAt", figures.modified_at == 0 ? 0 : static_cast<uint64_t>(time(nullptr)) - ago / 1000);
+  Napi::Object refused = Napi::Object::New(info.Env());
+  for (auto status = static_cast<uint32_t>(Status::kNotFound); status < static_cast<uint32_t>(Status::kBusy); status++)
+    refused[RefusalName(static_cast<Status>(status))] =
+        Napi::Number::New(info.Env(), static_cast<double>(figures.refused[status]));
+  row["refused"] = refused;
   return row;
 }
 

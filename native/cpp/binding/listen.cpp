@@ -134,6 +134,14 @@ napi_value ListenUnix(napi_env env, napi_callback_info info) {
   return fd < 0 ? ThrowErrno(env, errno) : Number(env, fd);
 }
 
+// limitSending(fd, bytes): what the kernel keeps of what a client does not read. Accepted sockets inherit it.
+napi_value LimitSending(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const int fd = arguments.Int(0), bytes = arguments.Int(1);
+  if (!arguments.ok) return arguments.Wrong();
+  return setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes) == 0 ? nullptr : ThrowErrno(env, errno);
+}
+
 // connectUnix(path) → fd, connected.
 napi_value ConnectUnix(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
@@ -209,8 +217,9 @@ napi_value DieWithParent(napi_env env, napi_callback_info info) {
 
 void InitListen(napi_env env, napi_value exports) {
   const FunctionRow functions[] = {
-      {"listenTcp", ListenTcp},       {"listenUnix", ListenUnix}, {"connectUnix", ConnectUnix},
-      {"boundAddress", BoundAddress}, {"closeFd", CloseFd},       {"dieWithParent", DieWithParent},
+      {"listenTcp", ListenTcp},         {"listenUnix", ListenUnix},     {"connectUnix", ConnectUnix},
+      {"limitSending", LimitSending},   {"boundAddress", BoundAddress}, {"closeFd", CloseFd},
+      {"dieWithParent", DieWithParent},
   };
   AddFunctions(env, exports, functions, sizeof functions / sizeof *functions);
 }

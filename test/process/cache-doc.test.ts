@@ -1,0 +1,40 @@
+// The programs of docs/cache.md: each prints what the page says below it.
+
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { Cache } from '../../dist/cache/cache.js'
+import { folder } from '../harness.ts'
+
+const root = join(import.meta.dirname, '../..')
+const page = readFileSync(join(root, 'docs/cache.md'), 'utf8')
+const programs = [...page.matchAll(/^```ts\n\/\/ (\S+\.ts)\n(.*?)^```\n\n```\n(.*?)^```/gms)]
+
+test('every program of the page is one of these tests', () => {
+  assert.equal(programs.length, page.match(/^```ts$/gm)?.length)
+})
+
+for (const [, name, text, printed] of programs)
+  test(`docs/cache.md: ${name}`, (t) => {
+    const cwd = folder(t)
+    mkdirSync(join(cwd, 'node_modules'))
+    for (const module of ['tsx', 'uwshm'])
+      symlinkSync(module === 'uwshm' ? root : join(root, 'node_modules', module), join(cwd, 'node_modules', module))
+    writeFileSync(join(cwd, 'package.json'), '{ "type": "module" }')
+    writeFileSync(join(cwd, name!), text!)
+    const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, name!], { cwd, encoding: 'utf8' })
+    assert.equal(stdout, printed, stderr)
+  })
+
+test('the page names every method of a handle, and no other', () => {
+  const [, table] = /^\| call \| gives \| does \|\n(.*?)\n\n/ms.exec(page)!
+  const named = new Set(
+    [...table!.matchAll(/^\| (.*?) \|/gm)].flatMap(([, cell]) => cell!.match(/\b[a-z]\w+(?=\(|`)/gi)!),
+  )
+  const source = readFileSync(join(root, 'src/cache/cache.ts'), 'utf8')
+  const own = [...source.matchAll(/^ {2}readonly (\w+): (?:\(|Counting)/gm)].map(([, name]) => name!)
+  const methods = Object.getOwnPropertyNames(Cache.prototype).filter((name) => name !== 'constructor')
+  assert.deepEqual([...named].sort(), [...own, ...methods].sort())
+})
