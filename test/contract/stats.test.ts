@@ -37,6 +37,8 @@ test('idle: every client is satisfied, and every key is where uWSGI has it, in i
   const { read } = await start(t, ['-p', '2', '--threads', '2', ...caches, app('hangs.mjs')], 2)
   const document = await read()
   sameKeys(document, sample('idle'))
+  const uptime = await until('it is up for a second', async () => (await read()).uptime as number)
+  assert.ok(uptime < 60, `${uptime} seconds`)
   assert.deepEqual(
     document.workers.map(({ id, status, accepting, respawn_count }) => [id, status, accepting, respawn_count]),
     [

@@ -240,6 +240,17 @@ test("the application's own answer to what cannot be read stays its own", async 
   await accounts.become({ requests: 1, tx, exceptions: 0, readErrors: 1, writeErrors: 0 })
 })
 
+test('what cannot be read and is not hung up on stays one request, however often Node complains of it', async (t) => {
+  const { port, accounts } = await serveItself(t, 'ignores')
+  const socket = open(t, port)
+  socket.write('NONSENSE\r\n\r\n')
+  await until('Node complains twice', () => socket.received.length >= 4)
+  assert.equal(await accounts.inFlight(), 1)
+  socket.destroy()
+  const { requests, readErrors } = await accounts.settled(1)
+  assert.deepEqual([requests, readErrors], [1, 1])
+})
+
 test('requests over TLS count as others do', async (t) => {
   const pem = join(folder(t), 'self.pem')
   const how = [
