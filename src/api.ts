@@ -15,6 +15,7 @@ import {
   type UserLock,
   userLocks,
 } from './locks/user.ts'
+import { metricCalls } from './metrics/metrics.ts'
 import { native } from './native.ts'
 
 const handles = new Map<string, Cache>()
@@ -110,9 +111,9 @@ const caches = {
 }
 
 /** By descriptors: a spread would read the getters, which need a master. */
-export const uwsgi: typeof caches & typeof userLocks & typeof group = Object.defineProperties(
-  { ...caches, ...userLocks } as typeof caches & typeof userLocks & typeof group,
-  Object.getOwnPropertyDescriptors(group),
+export const uwsgi: typeof caches & typeof userLocks & typeof metricCalls & typeof group = Object.defineProperties(
+  { ...caches, ...userLocks } as typeof caches & typeof userLocks & typeof metricCalls & typeof group,
+  { ...Object.getOwnPropertyDescriptors(metricCalls), ...Object.getOwnPropertyDescriptors(group) },
 )
 
 type CacheCounting = {

@@ -37,6 +37,17 @@ const messages = {
   TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',
   UNKNOWN_SOCKET: 'no listening socket %s in this process; its master gave it %s, see --http-socket',
   UNKNOWN_CACHE: 'no cache named %s; known: %s',
+  UNKNOWN_METRIC: 'no metric named %s; %s',
+  METRICS_OFF: 'metrics are off: %s cannot be had; start with --enable-metrics',
+  METRIC_COMPUTED: 'metric %s is fed by uwshm itself, so it can only be read; define one of your own',
+  METRIC_EXISTS: 'there is a metric named %s already, and it is no %s; choose another name',
+  METRIC_NEEDS: 'metric %s needs %s, and there is none before it; define that one first',
+  METRICS_FULL: 'no room for metric %s; raise --metrics-max',
+  METRICS_DIR: '--metrics-dir %s: %s; name a directory that can be written',
+  UNKNOWN_COLLECTOR: 'metric %s: no collector named %s; known: %s',
+  COLLECTOR_PTR:
+    'metric %s: collector=ptr reads shared areas, which are not built here yet; use collector=file or func',
+  COLLECTOR_NEEDS: 'metric %s: collector=%s needs %s',
   FTOK: '--ftok %s: %s; name a file that exists',
   LOCKS_IN_USE:
     'the semaphores of that --ftok belong to a running instance, or to another program; give each instance a file of its own',

@@ -101,6 +101,22 @@ export function text(help: string, says: Says<string> & { syntax?: string; longe
   })
 }
 
+/** A text made of certain characters only. */
+export function word(help: string, pattern: RegExp, expected: string, says: Says<string> & { syntax?: string } = {}) {
+  const { syntax = 'NAME', ...rest } = says
+  return field(help, rest, syntax, expected, (value) => {
+    return typeof value === 'string' && pattern.test(value) ? value : undefined
+  })
+}
+
+/** Any number, fractions too. */
+export function real(help: string, says: Says<number> = {}): Field<number> {
+  return field(help, says, 'X', 'a number', (value) => {
+    const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
+    return typeof number === 'number' && Number.isFinite(number) ? number : undefined
+  })
+}
+
 /** One of a few words. */
 export function choice<const W extends string>(
   help: string,

@@ -2,10 +2,11 @@
 // (written by docs/generate.ts; a test compares).
 
 import type { Field } from './fields.ts'
-import { cache2, table } from './options.ts'
+import { cache2, metric, table } from './options.ts'
 
 const options: [name: string, field: Field<unknown>][] = Object.entries(table)
 const cacheKeys: [name: string, field: Field<unknown>][] = Object.entries(cache2.fields)
+const metricKeys: [name: string, field: Field<unknown>][] = Object.entries(metric.fields)
 
 export function helpText(): string {
   return [
@@ -19,6 +20,9 @@ export function helpText(): string {
     '',
     'keys of --cache2, as in name=pages,items=10000:',
     ...columns(cacheKeys.map(([name, field]) => [`${name}=${field.syntax}`, sentence(field)])),
+    '',
+    'keys of --metric, as in name=orders,type=gauge; a NAME alone is a counter:',
+    ...columns(metricKeys.map(([name, field]) => [`${name}=${field.syntax}`, sentence(field)])),
     '',
     'An ADDRESS is host:port, :port, a unix path or @name. BYTES may end in k, m or g.',
     '',
@@ -50,6 +54,18 @@ export function optionsPage(): string {
     ...rows(
       ['key', 'default', 'meaning'],
       cacheKeys.map(([name, field]) => keyRow(name, field)),
+    ),
+    '',
+    '## Keys of `--metric`',
+    '',
+    '    --metric orders',
+    '    --metric name=load,type=gauge,collector=file,arg1=/proc/loadavg,scale=100',
+    '',
+    'A name alone is a counter. A backslash keeps a comma.',
+    '',
+    ...rows(
+      ['key', 'default', 'meaning'],
+      metricKeys.map(([name, field]) => keyRow(name, field)),
     ),
     '',
   ].join('\n')

@@ -15,5 +15,13 @@ export {
 export { type Code, UwsgiError } from './errors.ts'
 export type { Worker } from './group.ts'
 export { create } from './instance.ts'
+export type {
+  Histogram,
+  HistogramDefinition,
+  LabelledMetric,
+  LabelsDefinition,
+  MetricDefinition,
+} from './metrics/define.ts'
+export type { Metric } from './metrics/metric.ts'
 export type { Refusal } from './native.ts'
 export type { GivenOptions, WrittenOptions } from './options.ts'

@@ -17,6 +17,8 @@ import { filling } from './cache/fill.ts'
 import { UwsgiError } from './errors.ts'
 import { watchLocks } from './locks/watcher.ts'
 import { log } from './log.ts'
+import { Collection } from './metrics/collection.ts'
+import { type MetricsPlan, planMetrics } from './metrics/plan.ts'
 import { native } from './native.ts'
 import { completeOptions, type GivenOptions, type Options, type WrittenOptions } from './options.ts'
 
@@ -24,12 +26,13 @@ const VARIABLE = 'UWSHM_ATTACH'
 const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
-export function createInstance(options: Options): void {
+export function createInstance(options: Options): MetricsPlan {
   const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, locks, locksMax, written } =
     options
   const fill = filling(options)
   const left = native.reapLocks()
   if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
+  const metrics = planMetrics(options)
   native.create(
     maxProcesses,
     processes,
@@ -53,13 +56,17 @@ export function createInstance(options: Options): void {
     persistentIpcsem,
     locks + 1,
     locksMax,
+    metrics.slots,
+    metrics.cells,
   )
+  native.defineMetrics(metrics.rows, -1, 0)
   // Takes its thread slot while there is one.
   native.startSweeper(1000 * options.cacheExpireFreq)
   fill()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
   process.env[OPTIONS] = JSON.stringify(written)
+  return metrics
 }
 
 /** What the operator wrote when the instance was started. */
@@ -78,11 +85,13 @@ export function writtenOptions(): WrittenOptions {
  */
 export function create(options: GivenOptions = {}): void {
   const complete = completeOptions(options)
-  createInstance(complete)
+  const metrics = new Collection(createInstance(complete), [])
   watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished.
   setInterval(keepHouse, 1000).unref()
+  metrics.start()
+  process.once('exit', () => metrics.stop())
 }
 
 /** Frees what dead processes held; cheap when there is nothing to do. */

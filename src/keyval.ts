@@ -17,6 +17,8 @@ export interface KeyVal<F extends Fields> extends Field<Values<F>> {
 
 export interface KeyValSays<F extends Fields> extends Says<never> {
   example: string
+  /** A value without any `=` is this key's. */
+  bare?: string
   /** uWSGI's keys that are not built here yet. */
   later?: readonly string[]
   /** Fills in what depends on other keys, and checks what one key alone cannot. */
@@ -24,14 +26,14 @@ export interface KeyValSays<F extends Fields> extends Says<never> {
 }
 
 export function keyval<F extends Fields>(help: string, fields: F, says: KeyValSays<F>): KeyVal<F> {
-  const { example, later = [], settle, ...rest } = says
+  const { example, bare, later = [], settle, ...rest } = says
   const names = new Map<string, string>()
   for (const [name, field] of Object.entries(fields))
     for (const alias of [name, ...field.aliases]) names.set(alias, name)
 
   function read(value: unknown, where: string): Values<F> {
     const values: Record<string, unknown> = {}
-    for (const [key, given] of pairs(value)) {
+    for (const [key, given] of pairs(value, bare)) {
       const name = names.get(key)
       if (name === undefined) throw unknown(key, where)
       const field = fields[name]!
@@ -58,9 +60,10 @@ export function keyval<F extends Fields>(help: string, fields: F, says: KeyValSa
 }
 
 /** Text in uWSGI's syntax, or an object with the same keys. */
-function pairs(value: unknown): [key: string, value: unknown][] {
+function pairs(value: unknown, bare?: string): [key: string, value: unknown][] {
   if (typeof value === 'object' && value !== null)
     return Object.entries(value).filter(([, given]) => given !== undefined)
+  if (bare !== undefined && !String(value).includes('=')) return [[bare, value]]
   return splitAtCommas(String(value)).map((word) => {
     const equals = word.indexOf('=')
     return equals < 0 ? [word, undefined] : [word.slice(0, equals).trim(), word.slice(equals + 1)]

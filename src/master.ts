@@ -12,6 +12,8 @@ import { createInstance, keepHouse } from './instance.ts'
 import { closeListener, type Listener, listenAt, removeFile } from './listen.ts'
 import { watchLocks } from './locks/watcher.ts'
 import { log, logVerbose, uwsgiTime } from './log.ts'
+import { Collection } from './metrics/collection.ts'
+import type { MetricsPlan } from './metrics/plan.ts'
 import { native } from './native.ts'
 import type { Options } from './options.ts'
 import { StatsServer } from './stats/server.ts'
@@ -26,28 +28,42 @@ export function startMaster(options: Options): void {
   const command = [...typescriptArguments(app, options.nodeArg), ...options.nodeArg, workerModule(), app]
 
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
-  createInstance(options)
+  const metrics = createInstance(options)
   log(`lock engine: ${native.lockEngineTitle()}`)
   watchLocks(options.lockAlarm)
   const { sockets, stats } = bindAll(options)
+  const collection = new Collection(
+    metrics,
+    sockets.map(({ fd }) => fd),
+  )
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
+  if (metrics.slots > 0) tellOfMetrics(metrics)
   log(`*** Operational MODE: ${options.processes === 1 ? 'single process' : 'preforking'} ***`)
   log(`spawned uWSGI master process (pid: ${process.pid})`)
-  new Master([...command, ...options.appArguments], app, options, sockets, stats).start()
+  new Master([...command, ...options.appArguments], app, options, sockets, stats, collection).start()
 }
 
 class Master {
   private readonly crew: Crew
   private readonly sockets: Listener[]
   private readonly stats: Listener | undefined
+  private readonly collection: Collection
   private readonly options: Options
   private readonly statistics: Statistics
   private stoppedAt: number | null = null
   private complaint = ''
   private readonly caches: CacheReport
 
-  constructor(command: string[], app: string, options: Options, sockets: Listener[], stats: Listener | undefined) {
+  constructor(
+    command: string[],
+    app: string,
+    options: Options,
+    sockets: Listener[],
+    stats: Listener | undefined,
+    collection: Collection,
+  ) {
+    this.collection = collection
     const { id, fds } = native.instance()
     this.sockets = sockets
     this.stats = stats
@@ -79,6 +95,7 @@ class Master {
     process.on('SIGTSTP', () => this.pause())
     process.on('SIGHUP', () => log('SIGHUP: reloading is not built yet; nothing is done'))
     this.crew.start()
+    this.collection.start()
     if (this.stats) {
       new StatsServer(this.stats, this.statistics, this.options.statsHttp)
       log(`*** Stats server enabled on ${this.stats.name} fd: ${this.stats.fd} ***`)
@@ -122,6 +139,7 @@ class Master {
   /** At once: whatever still runs is killed. */
   private leave(status: number): never {
     this.crew.signal('SIGKILL')
+    this.collection.stop()
     for (const listener of [...this.sockets, ...(this.stats ? [this.stats] : [])]) removeFile(listener)
     process.exit(status)
   }
@@ -138,6 +156,13 @@ class Master {
       this.complaint = message
     }
   }
+}
+
+/** The lines that operators of uWSGI know. */
+function tellOfMetrics({ rows, custom, slots }: MetricsPlan): void {
+  for (const name of custom) log(`added custom metric: ${name}`)
+  log(`initialized ${rows.length} metrics`)
+  log(`memory allocated for metrics storage: ${slots * 8} bytes (${(slots * 8) >> 20} MB)`)
 }
 
 function enter(directory: string | undefined): void {

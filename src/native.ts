@@ -26,6 +26,18 @@ export type CacheGeometry = [
 /** Which item goes when there is no room for another: none, the one used longest ago, the oldest unread one. */
 export type Policy = 'none' | 'lru' | 'lru-strict' | 'sieve'
 
+/** A metric to be defined; `type` and `source` as metrics_layout.hpp numbers them, `figure` by its name in figures.cpp, or ''. */
+export type MetricRow = [
+  name: string,
+  oid: string,
+  type: number,
+  source: number,
+  figure: string,
+  first: number,
+  second: number,
+  initial: bigint,
+]
+
 /** Why the last refused write of a cache was refused. */
 export type Refusal =
   | 'EXISTS'
@@ -179,6 +191,7 @@ export interface Native {
   /**
    * Makes segments and attaches as their master. Refuses when the caches' items need more than `memory` bytes (0 = whatever they need).
    * For locks that are the kernel's: `locksKey` as ftok(3) makes it, 0 for one of their own; `keepLocks`: nobody removes them at the end.
+   * Room for so many metrics, of which so many are counted.
    */
   create(
     maxProcesses: number,
@@ -191,12 +204,14 @@ export interface Native {
     keepLocks: boolean,
     numberedLocks: number,
     mostLocks: number,
+    metricSlots: number,
+    metricCells: number,
   ): void
   /** Attaches to another process's segments. `worker` is its id, 0 for none. Paths of the descriptors, in the order of `instance`. */
   attach(instance: string, paths: string[], worker: number): void
   /** Is this process attached? One process attaches once, whichever thread asked. */
   attached(): boolean
-  /** Instance id (hex) and the descriptors of root, locks, accounting, user locks, and caches. */
+  /** Instance id (hex) and the descriptors of root, locks, accounting, user locks, metrics, and caches. */
   instance(): { id: string; fds: number[] }
   /** The engine of the locks, in the words of uWSGI's log. */
   lockEngineTitle(): string
@@ -218,6 +233,29 @@ export interface Native {
   processes(): ProcessFigures[]
   /** Every internal lock with the pid of its holder, or 0. */
   locks(): [name: string, pid: number][]
+
+  /** Room for metrics; 0 = they are off. */
+  metricCapacity(): number
+  metricCount(): number
+  /** Appends them all or none: the first one's number; -1 `family` (a number, or -1) has `most` already; -2 no room; -3-n metric n has one of the names. */
+  defineMetrics(rows: MetricRow[], family: number, most: number): number
+  /** Every metric from number `from` on; cell -1: it is not counted. What is said here of a metric never changes. */
+  metricSpecs(
+    from: number,
+  ): [name: string, oid: string, type: number, source: number, first: number, cell: number, initial: bigint][]
+  /** The calling thread's cells, 64 bits each: shared memory that nobody else writes. Empty where none can be lent. */
+  metricRow(): ArrayBuffer
+  /** Rounded beyond 2^53. */
+  metricValue(index: number): number
+  metricBigValue(index: number): bigint
+  /** Of all, in order. */
+  metricValues(): BigInt64Array
+  /** `change`: see `changes` in metrics/metric.ts. Wraps at 64 bits. False: it is not counted, or divided by 0. */
+  changeMetric(index: number, change: number, n: bigint): boolean
+  /** For its collector, and for what was before a restart. */
+  storeMetric(index: number, value: bigint): void
+  /** Walks every invariant; null when all hold. */
+  checkMetrics(): string | null
 
   /** Rows of workers 1..N. */
   workers(): WorkerFigures[]

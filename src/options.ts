@@ -19,8 +19,10 @@ import {
   flag,
   integer64,
   list,
+  real,
   statsAddress,
   text,
+  word,
 } from './fields.ts'
 import { keyval, type Values, writeKeyval } from './keyval.ts'
 import { nearest } from './nearest.ts'
@@ -102,6 +104,50 @@ export const cache2 = keyval(
     },
   },
 )
+const metricName = /^[\w.-]{1,191}$/
+
+export const metric = keyval(
+  'a metric: its name, or its keys; repeatable, and turns metrics on',
+  {
+    name: word('letters, digits, dots, dashes and _', metricName, 'a name of letters, digits, dots, dashes and _'),
+    oid: word('digits and dots, below 1.3.6.1.4.1.35156.17', /^[\d.]{1,63}$/, 'digits and dots', {
+      fallback: '',
+      fallbackText: 'none',
+      syntax: 'OID',
+    }),
+    type: choice('what it is', ['counter', 'gauge', 'absolute', 'alias'], { fallback: 'counter' }),
+    initial_value: integer64('where it starts; added to what a collector finds', { fallback: 0n }),
+    collector: text('what feeds it: manual, file, sum, avg, accumulator, adder, multiplier or func', {
+      fallback: 'manual',
+    }),
+    freq: count('seconds between two looks of its collector', { fallback: 1, min: 0, max: 86400 }),
+    arg1: text("file: its path; func: './module.ts:function'", { fallback: '', fallbackText: 'none', syntax: 'TEXT' }),
+    arg2: text('kept for uWSGI; no collector asks for it', { fallback: '', fallbackText: 'none', syntax: 'TEXT' }),
+    arg3: text('kept for uWSGI; no collector asks for it', { fallback: '', fallbackText: 'none', syntax: 'TEXT' }),
+    arg1n: integer64('file: which word, from 0; adder: added; multiplier: the factor', { fallback: 0n }),
+    arg2n: integer64('kept for uWSGI; no collector asks for it', { fallback: 0n }),
+    arg3n: integer64('kept for uWSGI; no collector asks for it', { fallback: 0n }),
+    scale: real('file: the word may have a fraction, and is multiplied by this', { fallback: 0, fallbackText: 'none' }),
+    children: text('metrics that a collector works on, with ; between', {
+      fallback: '',
+      fallbackText: 'none',
+      syntax: 'NAMES',
+    }),
+    alias: text('type=alias: the metric whose value it shows', { fallback: '', fallbackText: 'none' }),
+    reset_after_push: flag('start again from initial_value once it was pushed'),
+  },
+  {
+    example: 'name=orders,type=counter',
+    bare: 'name',
+    settle(metric, where) {
+      if (metric.freq === 0) metric.freq = 1
+      if ((metric.type === 'alias') !== Boolean(metric.alias))
+        throw new UwsgiError('KEY_NEEDED', where, metric.alias ? 'type=alias' : 'alias', 'name=n,type=alias,alias=m')
+    },
+  },
+)
+export type MetricOptions = Values<typeof metric.fields>
+
 export type CacheOptions = Values<typeof cache2.fields>
 
 export const table = {
@@ -140,6 +186,17 @@ export const table = {
   'stats-redact': list(text('a request header whose value the statistics hide, besides the usual secrets; repeatable')),
   'memory-report': flag('add uss and pss of each worker to the statistics', { short: 'm' }),
   'connect-and-read': statsAddress('print the statistics that are served there, and end'),
+  'enable-metrics': flag('keep metrics'),
+  metric: list(metric),
+  'metrics-no-cores': flag('no metrics of single cores; turns metrics on'),
+  'metrics-max': count('metrics that the application may define while it runs', { fallback: 1000, min: 0, max: 65536 }),
+  'metrics-dir': text('write every metric to a file of its own there; turns metrics on', {
+    syntax: 'DIRECTORY',
+    aliases: ['metric-dir'],
+  }),
+  'metrics-dir-restore': flag('let counters go on from the files of --metrics-dir', {
+    aliases: ['metric-dir-restore'],
+  }),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -176,7 +233,7 @@ type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
 type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
-type Absent = 'stats' | 'chdir' | 'connect-and-read' | 'ftok'
+type Absent = 'stats' | 'chdir' | 'connect-and-read' | 'metrics-dir' | 'ftok'
 
 export type Options = {
   [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>
@@ -199,11 +256,14 @@ export type GivenOptions = {
 }
 type Given<T> = [T] extends [CacheOptions[]]
   ? (string | GivenCache)[]
-  : [T] extends [Address[]]
-    ? (string | Address)[]
-    : [T] extends [Address | undefined]
-      ? string | Address
-      : T
+  : [T] extends [MetricOptions[]]
+    ? (string | GivenMetric)[]
+    : [T] extends [Address[]]
+      ? (string | Address)[]
+      : [T] extends [Address | undefined]
+        ? string | Address
+        : T
+type GivenMetric = Pick<MetricOptions, 'name'> & Partial<MetricOptions>
 type GivenCache = Pick<CacheOptions, 'name' | 'items'> & Partial<CacheOptions>
 
 /** One value of one option; `where` says which, in errors. */
@@ -222,8 +282,8 @@ for (const [name, field] of Object.entries(fields))
 const later = new Set(
   (
     'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
-    'sharedarea queue metric stats-push metrics-dir snmp ' +
-    'reload-mercy touch-reload master-fifo reload-on-rss enable-metrics vacuum ' +
+    'sharedarea queue stats-push snmp ' +
+    'reload-mercy touch-reload master-fifo reload-on-rss vacuum ' +
     'chmod-socket socket spooler mule cron'
   ).split(' '),
 )
@@ -325,6 +385,10 @@ function settle<O extends SetOptions>(options: O): O {
     caches.unshift(cache2.read({ name: 'default', items, blocksize: cacheBlocksize || 65536, lastmod }, '--cache'))
   }
   for (const cache of caches) cache.no_expire ||= options.cacheNoExpire
+  if (options.metric.length > 0 || options.metricsNoCores || options.metricsDir !== undefined)
+    options.enableMetrics = true
+  if (options.metricsDirRestore && options.metricsDir === undefined)
+    throw new UwsgiError('OPTION_VALUE', '--metrics-dir-restore', 'on', 'possible without --metrics-dir DIRECTORY')
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)

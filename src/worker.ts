@@ -10,6 +10,7 @@ import { watchListen } from './inherited.ts'
 import { log } from './log.ts'
 import { startBeat } from './metrics/beat.ts'
 import { running } from './metrics/cores.ts'
+import { reportHeap } from './metrics/heap.ts'
 import { countRequests, watchServer } from './metrics/requests.ts'
 import { native } from './native.ts'
 import { Pause } from './pause.ts'
@@ -34,6 +35,7 @@ let serves = false
 
 countRequests()
 startBeat()
+reportHeap(handover.worker)
 // Whatever becomes of it. Unhandled rejections are among them.
 process.on('uncaughtExceptionMonitor', () => native.exceptionRaised())
 const pause = new Pause(handover.worker, servers, running)

@@ -21,8 +21,18 @@ export function app(name: string): string {
 /** A folder of its own, removed at the end. */
 export function folder(t: TestContext): string {
   const path = mkdtempSync(join(tmpdir(), 'uwshm-test-'))
-  t.after(() => rmSync(path, { recursive: true, force: true }))
+  // A master that is ended only after this may be writing to it.
+  t.after(() => until('the folder is removed', () => isRemoved(path)))
   return path
+}
+
+function isRemoved(path: string): boolean {
+  try {
+    rmSync(path, { recursive: true, force: true })
+    return true
+  } catch {
+    return false
+  }
 }
 
 /** Waits until `condition` gives something; fails with `what` after a while. */

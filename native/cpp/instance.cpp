@@ -3,8 +3,8 @@
 namespace uwshm {
 namespace {
 
-// Before it: root, locks, accounting, user locks.
-constexpr uint32_t kFirstCache = 4;
+// Before it: root, locks, accounting, user locks, metrics.
+constexpr uint32_t kFirstCache = 5;
 
 }  // namespace
 
@@ -39,6 +39,11 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   trouble->expected = user_locks.size();
   status = user_locks_.Create(id, user_locks, &locks_, &processes_, self.now_us);
   if (status != Status::kOk) return status;
+  const MetricsGeometry metrics{spec.metrics.slots, spec.metrics.cells, threads};
+  trouble->segment = "metrics";
+  trouble->expected = metrics.size();
+  status = metrics_.Create(id, metrics);
+  if (status != Status::kOk) return status;
   for (uint32_t i = 0; i < spec.caches.size(); i++) {
     const CacheSpec& cache = spec.caches[i];
     trouble->segment = "cache " + cache.name;
@@ -69,6 +74,10 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   trouble->segment = "user locks";
   trouble->expected = kUserLocksLayout;
   status = user_locks_.Attach(fds[3], id, &locks_, &processes_, self.now_us, &trouble->found);
+  if (status != Status::kOk) return status;
+  trouble->segment = "metrics";
+  trouble->expected = Metrics::kLayout;
+  status = metrics_.Attach(fds[4], id, processes_.geometry().threads, &trouble->found);
   if (status != Status::kOk) return status;
   for (uint32_t i = 0; i + kFirstCache < fds.size(); i++) {
     trouble->segment = "cache " + std::to_string(i + 1);
@@ -108,10 +117,16 @@ void Instance::Leave() {
   locks_.Leave();
   processes_.LeaveProcess();
   for (auto& cache : caches_) cache->segment().Abandon();
+  metrics_.segment().Abandon();
   user_locks_.segment().Abandon();
   accounting_.segment().Abandon();
   locks_.segment().Abandon();
   processes_.segment().Abandon();
+}
+
+Status Instance::DefineMetrics(const std::vector<MetricSpec>& specs, uint32_t family, uint32_t most, uint32_t* first) {
+  Guard guard(locks_, ProcessTable::kTableLock, Nobody(kPatienceMs), processes_);
+  return guard.status() == Status::kOk ? metrics_.Define(specs, family, most, first) : guard.status();
 }
 
 uint32_t Instance::Reclaim(uint32_t patience_ms) {
@@ -130,7 +145,7 @@ uint32_t Instance::Reclaim(uint32_t patience_ms) {
 
 std::vector<int> Instance::Descriptors() {
   std::vector<int> fds{processes_.segment().fd(), locks_.segment().fd(), accounting_.segment().fd(),
-                       user_locks_.segment().fd()};
+                       user_locks_.segment().fd(), metrics_.segment().fd()};
   for (auto& cache : caches_) fds.push_back(cache->segment().fd());
   return fds;
 }

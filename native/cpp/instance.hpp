@@ -1,6 +1,6 @@
 // All segments of one master, and this process's place among their users.
 //
-// Descriptors are numbered: root, locks, accounting, user locks, then the caches in
+// Descriptors are numbered: root, locks, accounting, user locks, metrics, then the caches in
 // order. Whoever has them and the instance's id can attach; the engine does not care how they came.
 #pragma once
 
@@ -11,6 +11,7 @@
 
 #include "accounting.hpp"
 #include "cache.hpp"
+#include "metrics.hpp"
 #include "process_table.hpp"
 #include "user_locks.hpp"
 
@@ -29,6 +30,11 @@ struct UserLocksSpec {
   uint32_t numbered = 1, most = 1;
 };
 
+// How many metrics there may be, and how many of them are counted.
+struct MetricsSpec {
+  uint32_t slots, cells;
+};
+
 struct InstanceSpec {
   uint32_t processes;   // that may be attached at a time
   uint32_t workers;     // worker ids 1..
@@ -37,6 +43,7 @@ struct InstanceSpec {
   LockChoice locks;
   std::vector<CacheSpec> caches;
   UserLocksSpec user_locks{};
+  MetricsSpec metrics{};
 };
 
 // Who attaches, and the clocks that its calls will use.
@@ -57,7 +64,7 @@ struct Trouble {
   uint64_t found = 0, expected = 0;
 };
 
-class Instance {
+class Instance final : public FigureSource {
  public:
   // Threads are counted over all processes: a worker has its main thread and
   // whatever worker_threads it starts.
@@ -83,15 +90,26 @@ class Instance {
   // many. 0 also when somebody else is at it or something is busy.
   uint32_t Reclaim() { return Reclaim(kReclaimPatienceMs); }
 
+  // Appends metrics, as Metrics::Define; kBusy as well.
+  Status DefineMetrics(const std::vector<MetricSpec>& specs, uint32_t family, uint32_t most, uint32_t* first);
+
+  // The numbers that computed metrics show (figures.cpp), by name; FigureCount(): there is none.
+  static uint32_t FigureNamed(const std::string& name);
+  int64_t Figure(uint32_t figure, uint32_t first, uint32_t second) const override;
+  uint32_t FigureCount() const override;
+
   InstanceId id() const { return id_; }
   std::vector<int> Descriptors();
   ProcessTable& processes() { return processes_; }
   LockTable& locks() { return locks_; }
   Accounting& accounting() { return accounting_; }
+  const Accounting& accounting() const { return accounting_; }
+  Metrics& metrics() { return metrics_; }
   UserLocks& user_locks() { return user_locks_; }
   // For a native thread that has no slot and needs none.
   Caller Nobody(uint32_t patience_ms) const { return {UINT32_MAX - 1, self_.pid, self_.now, patience_ms}; }
   std::vector<std::unique_ptr<Cache>>& caches() { return caches_; }
+  const std::vector<std::unique_ptr<Cache>>& caches() const { return caches_; }
 
   // Every lock by name, with the pid of its holder or 0.
   std::vector<std::pair<std::string, uint32_t>> Holders() const;
@@ -106,6 +124,7 @@ class Instance {
   LockTable locks_;
   Accounting accounting_;
   UserLocks user_locks_;
+  Metrics metrics_;
   std::vector<std::unique_ptr<Cache>> caches_;
 };
 

@@ -20,7 +20,7 @@
 
 namespace uwshm {
 
-enum class SegmentKind : uint32_t { kRoot = 1, kLocks = 2, kCache = 3, kAccounting = 4, kUserLocks = 5 };
+enum class SegmentKind : uint32_t { kRoot = 1, kLocks = 2, kCache = 3, kAccounting = 4, kUserLocks = 5, kMetrics = 6 };
 
 struct InstanceId {
   uint64_t high, low;

@@ -21,6 +21,8 @@ enum class Status : uint8_t {
   kDivision,
   // A lock's owner lives but does not go on.
   kBusy,
+  // Metrics.
+  kReadOnly,
   // User locks.
   kHeld,      // the caller itself has it
   kNotOwner,  // the caller has not

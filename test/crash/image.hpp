@@ -17,7 +17,7 @@ using Image = std::vector<std::vector<uint8_t>>;
 
 inline std::vector<Segment*> SegmentsOf(Instance& instance) {
   std::vector<Segment*> segments{&instance.processes().segment(), &instance.locks().segment(),
-                                 &instance.user_locks().segment()};
+                                 &instance.user_locks().segment(), &instance.metrics().segment()};
   for (auto& cache : instance.caches()) segments.push_back(&cache->segment());
   return segments;
 }

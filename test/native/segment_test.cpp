@@ -33,13 +33,14 @@ class SegmentTest : public ::testing::Test {
   }
   void TearDown() override { instance_.Leave(); }
 
-  enum Which { kRoot, kLocks, kAccounting, kUserLocks, kCache };
+  enum Which { kRoot, kLocks, kAccounting, kUserLocks, kMetrics, kCache };
 
   Segment& SegmentAt(Which which) {
     return which == kRoot         ? instance_.processes().segment()
            : which == kLocks      ? instance_.locks().segment()
            : which == kAccounting ? instance_.accounting().segment()
            : which == kUserLocks  ? instance_.user_locks().segment()
+           : which == kMetrics    ? instance_.metrics().segment()
                                   : instance_.caches()[0]->segment();
   }
 
@@ -71,19 +72,19 @@ class SegmentTest : public ::testing::Test {
 TEST_F(SegmentTest, AnotherProcessAttachesByDescriptorsAndId) { EXPECT_EQ(Attach(fds_), Status::kOk); }
 
 TEST_F(SegmentTest, AFaithfulCopyIsAccepted) {
-  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kMetrics, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which))), Status::kOk) << which;
 }
 
 TEST_F(SegmentTest, WrongMagicIsForeign) {
-  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kMetrics, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->magic ^= 1; })),
               Status::kForeign)
         << which;
 }
 
 TEST_F(SegmentTest, AnotherLayoutIsToldApartFromForeign) {
-  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kMetrics, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->layout++; })),
               Status::kLayout)
         << which;
@@ -100,7 +101,7 @@ TEST_F(SegmentTest, TheLayoutThatWasFoundIsReported) {
 }
 
 TEST_F(SegmentTest, TruncatedIsForeignAtEveryLength) {
-  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kMetrics, kCache})
     for (uint64_t size = 1; size < SegmentAt(which).size(); size += size < 300 ? 37 : 1024)
       EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), nullptr, size)), Status::kForeign)
           << which << " of " << size;
@@ -112,7 +113,7 @@ TEST_F(SegmentTest, WhatIsNotSealedAgainstShrinkingAndGrowingIsForeign) {
 }
 
 TEST_F(SegmentTest, OursCannotBeShrunkGrownOrUnsealed) {
-  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kCache}) {
+  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kMetrics, kCache}) {
     Segment& segment = SegmentAt(which);
     EXPECT_NE(ftruncate(segment.fd(), 0), 0);
     EXPECT_NE(ftruncate(segment.fd(), static_cast<off_t>(segment.size() + 4096)), 0);
@@ -122,17 +123,18 @@ TEST_F(SegmentTest, OursCannotBeShrunkGrownOrUnsealed) {
 
 TEST_F(SegmentTest, AnotherInstanceIsForeign) {
   EXPECT_EQ(Attach(fds_, {kInstance.high, kInstance.low + 1}), Status::kForeign);
-  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kCache})
+  for (Which which : {kRoot, kLocks, kAccounting, kUserLocks, kMetrics, kCache})
     EXPECT_EQ(AttachWith(which, CopyOf(SegmentAt(which), [](SegmentHeader* header) { header->instance.low++; })),
               Status::kForeign)
         << which;
 }
 
 TEST_F(SegmentTest, SegmentsInTheWrongOrderAreForeign) {
-  EXPECT_EQ(Attach({fds_[1], fds_[0], fds_[2], fds_[3], fds_[4]}), Status::kForeign);
-  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[3], fds_[2], fds_[4]}), Status::kForeign);
-  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[4], fds_[3]}), Status::kForeign);
-  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[3], fds_[4], fds_[4]}), Status::kForeign) << "the same cache twice";
+  EXPECT_EQ(Attach({fds_[1], fds_[0], fds_[2], fds_[3], fds_[4], fds_[5]}), Status::kForeign);
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[3], fds_[2], fds_[4], fds_[5]}), Status::kForeign);
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[4], fds_[3], fds_[5]}), Status::kForeign);
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[3], fds_[4], fds_[5], fds_[5]}), Status::kForeign)
+      << "the same cache twice";
   EXPECT_EQ(Attach({fds_[0]}), Status::kForeign);
   EXPECT_EQ(Attach({}), Status::kForeign);
 }
@@ -140,8 +142,8 @@ TEST_F(SegmentTest, SegmentsInTheWrongOrderAreForeign) {
 TEST_F(SegmentTest, DescriptorsOfOtherThingsAreForeign) {
   const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
   EXPECT_EQ(AttachWith(kCache, null), Status::kForeign);
-  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], 9999}), Status::kForeign);
-  EXPECT_EQ(Attach({-1, -1, -1, -1}), Status::kForeign);
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[3], fds_[4], 9999}), Status::kForeign);
+  EXPECT_EQ(Attach({-1, -1, -1, -1, -1, -1}), Status::kForeign);
 }
 
 TEST_F(SegmentTest, GeometryThatDoesNotFitIsForeign) {
@@ -170,8 +172,8 @@ TEST_F(SegmentTest, AnotherPidNamespaceIsRefusedByName) {
   EXPECT_EQ(Attach(fds_, kInstance, PidNamespace() + 1), Status::kPidNamespace);
 }
 
-TEST_F(SegmentTest, OnlyCachesFollowTheUserLocks) {
-  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[3]}), Status::kOk) << "an instance without caches";
+TEST_F(SegmentTest, OnlyCachesFollowTheMetrics) {
+  EXPECT_EQ(Attach({fds_[0], fds_[1], fds_[2], fds_[3], fds_[4]}), Status::kOk) << "an instance without caches";
 }
 
 }  // namespace

@@ -72,9 +72,10 @@ inline void Need(bool good, const char* what) {
 }
 
 inline void CreateOrEnd(Instance& instance, const std::vector<CacheSpec>& caches, uint32_t processes = 16,
-                        uint64_t (*now)() = BootMs, const LockEngine* engine = LockTable::Engines()[0]) {
+                        uint64_t (*now)() = BootMs, const LockEngine* engine = LockTable::Engines()[0],
+                        MetricsSpec metrics = {}) {
   Trouble trouble;
-  Need(instance.Create(kInstance, {processes, 8, 4, 0, engine, caches}, Me(now), &trouble) == Status::kOk,
+  Need(instance.Create(kInstance, {processes, 8, 4, 0, engine, caches, {}, metrics}, Me(now), &trouble) == Status::kOk,
        "no instance could be made");
 }
 

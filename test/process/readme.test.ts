@@ -61,7 +61,7 @@ test("the README's program that starts its processes itself", (t) => {
 
 test('every row of the tables of calls gives what it says', async () => {
   const { create, uwsgi } = await import('uwshm')
-  create({ cache2: [{ name: 'pages', items: 1000 }] })
+  create({ cache2: [{ name: 'pages', items: 1000 }], metric: ['orders'] })
   const pages = uwsgi.cache('pages')
 
   const rows = [...readme.matchAll(/^\| `((?:uwsgi|pages)\..+?)` \| `(.+?)` \|/gm)]

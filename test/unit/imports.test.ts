@@ -15,7 +15,7 @@ const house: Record<string, { holds: string[]; from: string[] }> = {
     from: ['master', 'worker', 'api', 'stats', 'memory', 'sockets', 'words', 'native'],
   },
   master: {
-    holds: ['master', 'crew', 'respawn', 'typescript', 'create'],
+    holds: ['master', 'crew', 'respawn', 'create'],
     from: ['stats', 'memory', 'sockets', 'words', 'native'],
   },
   worker: {
@@ -28,7 +28,19 @@ const house: Record<string, { holds: string[]; from: string[] }> = {
   sockets: { holds: ['listen', 'handover'], from: ['words', 'native'] },
   native: { holds: ['native'], from: ['words'] },
   words: {
-    holds: ['address', 'errors', 'fields', 'help', 'keyval', 'log', 'nearest', 'options', 'seat', 'version'],
+    holds: [
+      'address',
+      'errors',
+      'fields',
+      'help',
+      'keyval',
+      'log',
+      'nearest',
+      'options',
+      'seat',
+      'typescript',
+      'version',
+    ],
     from: [],
   },
 }

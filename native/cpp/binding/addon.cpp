@@ -82,6 +82,7 @@ NAPI_MODULE_INIT() {
   uwshm::InitAccepting(env, exports);
   uwshm::InitSocketQueue(env, exports);
   uwshm::InitAccounting(env, exports);
+  uwshm::InitMetrics(env, exports);
   uwshm::InitUserLocks(env, exports, environment);
   uwshm::InitLockWatcher(env, exports);
   return exports;

@@ -184,8 +184,14 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   LockChoice locks(engine);
   locks.first_key = info[6].As<Napi::Number>().Int32Value();
   locks.persistent = info[7].As<Napi::Boolean>().Value();
-  const InstanceSpec spec{
-      count(0), count(1), count(2), static_cast<uint64_t>(time(nullptr)), locks, caches, {count(8), count(9)}};
+  const InstanceSpec spec{count(0),
+                          count(1),
+                          count(2),
+                          static_cast<uint64_t>(time(nullptr)),
+                          locks,
+                          caches,
+                          {count(8), count(9)},
+                          {count(10), count(11)}};
   Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
   if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
   OwnProcess().instance = instance;

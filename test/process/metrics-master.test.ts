@@ -1,0 +1,233 @@
+// The master's part in metrics: defaults that are really fed, collectors good and
+// bad, the files of --metrics-dir and what a restart makes of them.
+
+import assert from 'node:assert/strict'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { app, folder, get, type Master, run, until } from '../harness.ts'
+
+/** Every metric as the application sees it. */
+async function values(master: Master, path = '/'): Promise<Record<string, bigint>> {
+  const { body } = await get({ port: master.port(), path })
+  const lines = body.trimEnd().split('\n')
+  return Object.fromEntries(
+    lines.map((line) => [line.slice(0, line.lastIndexOf(' ')), BigInt(line.split(' ').at(-1)!)]),
+  )
+}
+
+const serve = ['--http-socket', '127.0.0.1:0', '-p', '2', '--threads', '2']
+const file = (path: string) => (existsSync(path) ? readFileSync(path, 'utf8') : null)
+
+test('the default metrics are fed: requests, bytes, memory, also those of worker 0', async (t) => {
+  const master = await run(t, [...serve, '--enable-metrics', app('metrics.mjs')]).serving(2)
+  for (const line of [/initialized \d+ metrics/, /memory allocated for metrics storage: \d+ bytes/])
+    await master.line(line)
+  for (let i = 0; i < 10; i++) await values(master)
+  await get({ port: master.port(), path: '/throw' })
+  const now = await until('all is fed', async () => {
+    const now = await values(master)
+    const sum = (name: string) => [1, 2].reduce((all, id) => all + now[`worker.${id}.${name}`]!, 0n)
+    const isFed =
+      now['worker.0.heap_used']! > 2n ** 20n && now['worker.1.rss_size']! > 0n && now['worker.2.rss_size']! > 0n
+    return isFed && sum('rss_size') === now['core.total_rss'] && now
+  })
+  const sum = (name: string) => now[`worker.1.${name}`]! + now[`worker.2.${name}`]!
+  for (const name of [
+    'requests',
+    'delta_requests',
+    'total_tx',
+    'running_time',
+    'respawns',
+    'failed_requests',
+    'rss_size',
+    'vsz_size',
+  ])
+    assert.equal(now[`worker.0.${name}`], sum(name), name)
+  assert.ok(now['worker.0.requests']! >= 11n)
+  assert.equal(now['worker.0.respawns'], 2n)
+  assert.equal(now['worker.0.failed_requests'], 1n)
+  assert.equal(now['core.total_tx'], now['worker.0.total_tx'])
+  assert.ok(now['core.total_tx']! > 1000n)
+  assert.equal(now['core.avg_response_time'], sum('avg_response_time') / 2n)
+  assert.equal(now.rss_size, now['core.total_rss'])
+  assert.equal(now['core.busy_workers']! + now['core.idle_workers']!, 2n)
+  assert.equal(now['core.busy_workers'], 1n, 'the one that answers')
+  const cores = [1, 2].flatMap((id) => [0, 1].map((core) => now[`worker.${id}.core.${core}.requests`]!))
+  assert.equal(
+    cores.reduce((all, one) => all + one, 0n),
+    now['worker.0.requests'],
+  )
+})
+
+test('collectors feed their metrics, each from where it says', async (t) => {
+  const dir = folder(t)
+  const measured = join(dir, 'measured')
+  writeFileSync(measured, `  1\t-22 \0 3.75\n${'x '.repeat(5000)}99`)
+  const metric = (text: string) => ['--metric', text]
+  const master = await run(t, [
+    ...serve,
+    ...metric('simple'),
+    ...metric('name=base,initial_value=7'),
+    ...[0, 1, 2, 3].flatMap((word) => metric(`name=word${word},collector=file,arg1=${measured},arg1n=${word}`)),
+    ...metric(`name=scaled,collector=file,arg1=${measured},arg1n=3,scale=100`),
+    ...metric(`name=far,collector=file,arg1=${measured},arg1n=5004,initial_value=1000`),
+    ...metric('name=sum,collector=sum,children=simple;base,initial_value=1000'),
+    ...metric('name=avg,collector=avg,children=simple;base'),
+    ...metric('name=empty,collector=avg'),
+    ...metric('name=add,collector=adder,children=simple;base,arg1n=10'),
+    ...metric('name=mul,collector=multiplier,children=simple;base,arg1n=3'),
+    ...metric('name=zero,collector=multiplier,children=simple;base'),
+    ...metric('name=acc,collector=accumulator,children=base,initial_value=100'),
+    ...metric(`name=func,collector=func,arg1=${app('collect.mjs')}:seven`),
+    ...metric(`name=later,collector=func,arg1=${app('collect.mjs')}:later`),
+    ...metric(`name=fraction,collector=func,arg1=${app('collect.mjs')}:fraction`),
+    ...metric(`name=counts,collector=func,arg1=${app('collect.mjs')}:counts`),
+    ...metric('name=sums,collector=sum,children=sum;add'),
+    app('metrics.mjs'),
+  ]).serving(2)
+  await master.line(/added custom metric: simple/)
+  await values(master, '/set/simple/50')
+  const now = await until('all are collected', async () => {
+    const now = await values(master)
+    return now.sums === 1057n + 67n && now.fraction === -2n && now.counts! >= 2n && now.far! > 1000n && now
+  })
+  const expected = {
+    word0: 1,
+    word1: 1,
+    word2: -22,
+    word3: 3,
+    scaled: 375,
+    far: 1099,
+    sum: 1057,
+    avg: 28,
+    empty: 0,
+    add: 67,
+  }
+  for (const [name, value] of Object.entries({ ...expected, mul: 171, zero: 0, func: 7 }))
+    assert.equal(now[name], BigInt(value), name)
+  assert.equal(now.later, 1n << 40n)
+  assert.equal((now.acc! - 100n) % 7n, 0n, 'it starts at 100 and grows by 7')
+  assert.ok(now.acc! > 100n)
+  await values(master, '/inc/sum/5')
+  assert.notEqual((await values(master)).sum, 1062n, 'a collected metric is written by its collector only')
+})
+
+test('a collector that fails, hangs or dies is told once and delays nobody', async (t) => {
+  const dir = folder(t)
+  const path = join(dir, 'comes later')
+  const func = (name: string) => ['--metric', `name=${name},collector=func,arg1=${app('collect.mjs')}:${name}`]
+  const master = await run(t, [
+    ...serve,
+    ...['throws', 'hangs', 'never', 'text', 'exits', 'missing', 'counts'].flatMap(func),
+    ...['--metric', `name=file,collector=file,arg1=${path}`, '--metric', `name=dir,collector=file,arg1=${dir}`],
+    ...['--metric', 'name=few,collector=file,arg1=/proc/loadavg,arg1n=50'],
+    app('metrics.mjs'),
+  ]).serving(2)
+  for (const line of [
+    /metric throws keeps its value: .*nothing to count/,
+    /metric text keeps its value: .*returned seven, not a number/,
+    /metric exits keeps its value: .*ended its thread/,
+    /metric missing keeps its value: .*exports no function named missing/,
+    /metric file keeps its value: ENOENT/,
+    /metric dir keeps its value: EISDIR/,
+    /metric few keeps its value: \/proc\/loadavg has no word 50/,
+  ])
+    await master.line(line)
+  const before = (await values(master)).counts!
+  await until('the good one goes on', async () => (await values(master)).counts! >= before + 2n)
+  writeFileSync(path, '12\n')
+  await master.line(/metric file is collected again/)
+  assert.equal((await values(master)).file, 12n)
+  await master.line(/metric hangs keeps its value: .*(gave no answer|not answered)/)
+  await master.line(/metric never keeps its value: .*(gave no answer|not answered)/)
+  for (const name of ['throws', 'text', 'few', 'missing'])
+    assert.equal(master.log.split(`metric ${name} keeps`).length, 2, `${name} is told once`)
+})
+
+test('--metrics-dir has a file for every metric; after a restart counters go on and nothing else does', async (t) => {
+  const dir = folder(t)
+  mkdirSync(join(dir, 'metrics'))
+  const path = (name: string) => join(dir, 'metrics', name)
+  const args = [
+    ...serve,
+    ...['--metric', 'hits', '--metric', 'name=level,type=gauge', '--metric', 'name=from,initial_value=100'],
+    ...['--metric', 'name=total,collector=sum,children=hits;from'],
+    ...['--metrics-dir', join(dir, 'metrics'), '--metrics-dir-restore', app('metrics.mjs')],
+  ]
+  const first = await run(t, args).serving(2)
+  for (const change of [
+    '/inc/hits/5',
+    '/set/level/33',
+    '/inc/from/1',
+    '/inc/defined.late/3',
+    '/label/4',
+    '/took/7',
+    '/took/70',
+  ])
+    await values(first, change)
+  await until(
+    'the files are written',
+    () => file(path('labelled{path="%2Fa"}')) === '4\n' && file(path('level')) === '33\n',
+  )
+  const names = Object.keys(await values(first))
+  assert.deepEqual(readdirSync(dir + '/metrics').filter((name) => !name.endsWith('~')).length, names.length)
+  assert.equal(file(path('hits')), '5\n')
+  assert.equal(statSync(path('hits')).mode & 0o777, 0o640 & ~process.umask())
+  const before = await values(first, '/inc/hits/2')
+  first.kill()
+  await first.ended
+  assert.equal(file(path('hits')), '7\n', 'the last values are written at the end')
+
+  const second = await run(t, args).serving(2)
+  const now = await until('what was defined late is restored', async () => {
+    const now = await values(second, '/took/7')
+    return (
+      now['defined.late'] === 3n &&
+      now['labelled{path="/a"}'] === 4n &&
+      (now.took_count ?? 0n) >= 3n &&
+      now.total === 108n &&
+      now
+    )
+  })
+  assert.equal(now.hits, 7n)
+  assert.equal(now.from, 101n)
+  assert.equal(now.level, 0n, 'a gauge says how things are')
+  assert.equal(now.total, 108n, 'a sum is not counted twice')
+  assert.equal(now['took_bucket{le="100"}']! - now['took_bucket{le="10"}']!, 1n)
+  assert.equal(now.took_count, now['took_bucket{le="+Inf"}'])
+  assert.ok(now['worker.0.requests']! > before['worker.0.requests']!, 'built-in counters go on too')
+  assert.ok(
+    now['core.total_tx']! < 2n * (before['core.total_tx']! + now['worker.0.total_tx']! - before['worker.0.total_tx']!),
+  )
+})
+
+test('a directory that goes away is told once, and all is well when it is back', async (t) => {
+  const dir = join(folder(t), 'metrics')
+  mkdirSync(dir)
+  const master = await run(t, [...serve, '--metric', 'hits', '--metrics-dir', dir, app('metrics.mjs')]).serving(2)
+  await until('it is written', () => file(join(dir, 'hits')) === '0\n')
+  await until('it is gone', () => {
+    rmSync(dir, { recursive: true, force: true, maxRetries: 5 })
+    return !existsSync(dir)
+  })
+  await values(master, '/inc/hits')
+  await master.line(/metrics are not written to .*: ENOENT/)
+  mkdirSync(dir)
+  await until(
+    'it is written again',
+    async () => (await values(master, '/inc/hits')) && file(join(dir, 'hits')) !== null,
+  )
+  assert.equal(master.log.split('metrics are not written').length, 2)
+})
+
+test('a directory that is none is refused before anything starts', async (t) => {
+  for (const [dir, code] of [
+    ['/nowhere', 'ENOENT'],
+    ['/dev/null', 'ENOTDIR'],
+  ]) {
+    const master = run(t, [...serve, '--metrics-dir', dir!, app('metrics.mjs')])
+    assert.equal((await master.ended).status, 1)
+    assert.match(master.log, new RegExp(`uwshm: --metrics-dir ${dir}: ${code}; name a directory that can be written`))
+  }
+})
