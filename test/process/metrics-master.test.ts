@@ -168,7 +168,10 @@ test('--metrics-dir has a file for every metric; after a restart counters go on 
     await values(first, change)
   await until(
     'the files are written',
-    () => file(path('labelled{path="%2Fa"}')) === '4\n' && file(path('level')) === '33\n',
+    () =>
+      file(path('labelled{path="%2Fa"}')) === '4\n' &&
+      file(path('level')) === '33\n' &&
+      file(path('took_sum')) === '77\n',
   )
   const names = Object.keys(await values(first))
   assert.deepEqual(readdirSync(dir + '/metrics').filter((name) => !name.endsWith('~')).length, names.length)
