@@ -376,6 +376,8 @@ function written(value: unknown): string | true {
   return 'kind' in value ? writeAddress(value as Address) : writeKeyval(value)
 }
 
+const mostCores = 2 ** 16
+
 /** Fills in what depends on other options, and checks what one alone cannot. */
 function settle<O extends SetOptions>(options: O): O {
   const { processes, cache2: caches } = options
@@ -392,6 +394,14 @@ function settle<O extends SetOptions>(options: O): O {
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  // Every core is a row of the statistics: a quarter of a kilobyte, ten times a second.
+  if (processes * options.threads > mostCores)
+    throw new UwsgiError(
+      'OPTION_VALUE',
+      '--threads',
+      options.threads,
+      `at most ${Math.floor(mostCores / processes)} with ${processes} workers`,
+    )
   if (options.locksMax <= options.locks)
     throw new UwsgiError('OPTION_VALUE', '--locks-max', options.locksMax, `above --locks (${options.locks})`)
   if (options.persistentIpcsem && options.ftok === undefined)

@@ -165,6 +165,7 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,items': '--cache2: items needs a value: items=N',
     '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
     '--cache2 name=a,items=5,bitmap=1': '--cache2: bitmap is a key of uWSGI that is not built here yet; leave it out',
+    '-p 100 --threads 1000': '--threads: 1000 is not at most 655 with 100 workers',
     '--locks 5 --locks-max 5': '--locks-max: 5 is not above --locks (5)',
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
     '--cache2 name=a,items=5,keysize=64k':
