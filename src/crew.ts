@@ -53,7 +53,7 @@ export class Crew {
   start(): void {
     for (const post of this.posts) {
       const pid = this.spawn(post)
-      if (pid !== undefined) log(`spawned uWSGI worker ${post.id} (pid: ${pid}, cores: 1)`)
+      if (pid !== undefined) log(`spawned uWSGI worker ${post.id} (pid: ${pid}, cores: ${native.coreCount()})`)
     }
   }
 

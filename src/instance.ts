@@ -24,10 +24,6 @@ import { completeOptions, type GivenOptions, type Options, type WrittenOptions }
 
 const VARIABLE = 'UWSHM_ATTACH'
 const OPTIONS = 'UWSHM_OPT'
-const SWEPT_AT_A_TIME = 10_000 // as native code has it
-
-let sweepEveryMs = 0
-let sweptAt = -Infinity
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): MetricsPlan {
@@ -52,6 +48,8 @@ export function createInstance(options: Options): MetricsPlan {
       cache.hash,
       cache.lastmod,
       cache.no_expire || cache.lazy_expire,
+      cache.policy,
+      cache.clear_on_full,
     ]),
     memoryLimit(),
     ftok === undefined ? 0 : keyOf(ftok),
@@ -62,10 +60,8 @@ export function createInstance(options: Options): MetricsPlan {
     metrics.cells,
   )
   native.defineMetrics(metrics.rows, -1, 0)
-  // Takes this thread's slot while there is one: later, a house full of threads
-  // or a frozen one would make `keepHouse` throw in a timer.
-  native.sweep()
-  sweepEveryMs = 1000 * options.cacheExpireFreq
+  // Takes its thread slot while there is one.
+  native.startSweeper(1000 * options.cacheExpireFreq)
   fill()
   const { id, fds } = native.instance()
   process.env[VARIABLE] = `${id}@/proc/${process.pid}/fd:${fds.join(',')}`
@@ -92,19 +88,15 @@ export function create(options: GivenOptions = {}): void {
   const metrics = new Collection(createInstance(complete), [])
   watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
-  // left half done is finished, what has expired makes room.
+  // left half done is finished.
   setInterval(keepHouse, 1000).unref()
   metrics.start()
   process.once('exit', () => metrics.stop())
 }
 
-/** Frees what dead processes held and what has expired; cheap when there is nothing to do. */
+/** Frees what dead processes held; cheap when there is nothing to do. */
 export function keepHouse(): void {
   native.reclaim()
-  // Half a look early is early enough: looks are a second apart, more or less.
-  if (performance.now() - sweptAt < sweepEveryMs - 500) return
-  // What is left, so as not to hold up the event loop, comes at the next look.
-  if (native.sweep() < SWEPT_AT_A_TIME) sweptAt = performance.now()
 }
 
 /** Attaches this process, if it is not attached yet, to the instance its environment names. */

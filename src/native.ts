@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone. */
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then. */
 export type CacheGeometry = [
   name: string,
   items: number,
@@ -19,7 +19,12 @@ export type CacheGeometry = [
   hash: 'keyed' | 'djb33x' | 'murmur2',
   lastmod: boolean,
   isUnswept: boolean,
+  policy: Policy,
+  clearOnFull: boolean,
 ]
+
+/** Which item goes when there is no room for another: none, the one used longest ago, the oldest unread one. */
+export type Policy = 'none' | 'lru' | 'lru-strict' | 'sieve'
 
 /** A metric to be defined; `type` and `source` as metrics_layout.hpp numbers them, `figure` by its name in figures.cpp, or ''. */
 export type MetricRow = [
@@ -101,6 +106,9 @@ export interface CacheFigures {
   miss: number
   full: number
   repairs: number
+  /** Items that made room for others. */
+  evictions: number
+  policy: Policy
   /** Items that were removed because they had expired. */
   expired: number
   /** Items of the longest chain that there ever was. */
@@ -217,8 +225,8 @@ export interface Native {
   cacheFigures(index: number): CacheFigures
   /** Walks every invariant; null when all hold, else the first that does not. Nobody else may be writing. */
   checkCache(index: number): string | null
-  /** Removes expired items, stripe by stripe, skipping what is busy; the number removed. */
-  sweep(): number
+  /** A native thread of this process removes what has expired, every so many milliseconds, until the process ends. */
+  startSweeper(periodMs: number): void
 
   /** Frees the slots of dead processes, after finishing what they left half done; the number of processes. */
   reclaim(): number

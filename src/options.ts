@@ -27,6 +27,8 @@ import {
 import { keyval, type Values, writeKeyval } from './keyval.ts'
 import { nearest } from './nearest.ts'
 
+const policies = ['none', 'lru', 'lru-strict', 'sieve'] as const
+
 export const cache2 = keyval(
   'a cache shared by all processes',
   {
@@ -53,7 +55,18 @@ export const cache2 = keyval(
         instead: 'random, rand and rr choose anew at each call, so nothing that they store is found again',
       },
     ),
-    ignore_full: flag('do not log when a write is refused because it is full'),
+    purge_lru: flag('when it is full, the least recently used item goes; the same as policy=lru', { aliases: ['lru'] }),
+    policy: choice('who goes when it is full; sieve hits more often and costs a read nothing', policies, {
+      fallback: 'none',
+      fallbackText: 'lru with purge_lru, else none',
+    }),
+    clear_on_full: flag('when it is full, all items go'),
+    sweep_on_full: count('accepted for uWSGI: what has expired always makes room', {
+      fallback: 0,
+      min: 0,
+      unit: 'SECONDS',
+    }),
+    ignore_full: flag('do not log that it is full'),
     lastmod: flag('keep the time of the last change, for last_modified_at in the statistics'),
     no_expire: flag('nobody sweeps it: what has expired makes room when it is full'),
     lazy_expire: flag('the same as no_expire', { aliases: ['lazy'] }),
@@ -62,13 +75,30 @@ export const cache2 = keyval(
   {
     example: 'name=pages,items=10000',
     later: (
-      'bitmap purge_lru lru store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
-      'udp_servers udpserver udpservers sweep_on_full clear_on_full'
+      'bitmap store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
+      'udp_servers udpserver udpservers'
     ).split(' '),
     settle(cache, where) {
       if (cache.items === undefined) return
       cache.hashsize ??= Math.max(1024, 2 ** Math.ceil(Math.log2(cache.items)))
       cache.blocks ??= cache.items
+      if (cache.purge_lru) {
+        cache.policy ??= 'lru'
+        if (!cache.policy.startsWith('lru'))
+          throw new UwsgiError(
+            'OPTION_VALUE',
+            `${where}: policy`,
+            cache.policy,
+            'possible with purge_lru: leave one out',
+          )
+      }
+      if (cache.clear_on_full && (cache.policy ?? 'none') !== 'none')
+        throw new UwsgiError(
+          'OPTION_VALUE',
+          `${where}: clear_on_full`,
+          'on',
+          `possible with policy=${cache.policy}: leave one out`,
+        )
       if (cache.blocks !== cache.items)
         throw new UwsgiError('OPTION_VALUE', `${where}: blocks`, cache.blocks, `equal to items (${cache.items})`)
     },
@@ -346,6 +376,8 @@ function written(value: unknown): string | true {
   return 'kind' in value ? writeAddress(value as Address) : writeKeyval(value)
 }
 
+const mostCores = 2 ** 16
+
 /** Fills in what depends on other options, and checks what one alone cannot. */
 function settle<O extends SetOptions>(options: O): O {
   const { processes, cache2: caches } = options
@@ -362,6 +394,14 @@ function settle<O extends SetOptions>(options: O): O {
   if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
+  // Every core is a row of the statistics: a quarter of a kilobyte, ten times a second.
+  if (processes * options.threads > mostCores)
+    throw new UwsgiError(
+      'OPTION_VALUE',
+      '--threads',
+      options.threads,
+      `at most ${Math.floor(mostCores / processes)} with ${processes} workers`,
+    )
   if (options.locksMax <= options.locks)
     throw new UwsgiError('OPTION_VALUE', '--locks-max', options.locksMax, `above --locks (${options.locks})`)
   if (options.persistentIpcsem && options.ftok === undefined)

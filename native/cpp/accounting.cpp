@@ -19,13 +19,14 @@ void Add(std::atomic<T>& word, T n) {
 
 uint64_t Accounting::SizeFor(uint32_t workers, uint32_t cores) {
   return sizeof(SegmentHeader) + sizeof(GroupHeader) + uint64_t{workers} * sizeof(WorkerRow) +
-         uint64_t{workers} * cores * sizeof(CoreRow);
+         uint64_t{workers} * cores * (sizeof(CoreRow) + CoreRow::kHead);
 }
 
 void Accounting::Place() {
   group_ = segment_.At<GroupHeader>(sizeof(SegmentHeader));
   rows_ = reinterpret_cast<WorkerRow*>(group_ + 1);
   cores_rows_ = reinterpret_cast<CoreRow*>(rows_ + workers_);
+  heads_ = reinterpret_cast<uint8_t*>(cores_rows_ + uint64_t{workers_} * cores_);
 }
 
 Status Accounting::Create(InstanceId instance, uint32_t workers, uint32_t cores, uint32_t master, uint64_t started_on) {
@@ -82,29 +83,29 @@ void Accounting::Accepting(uint32_t id, uint64_t startup_seconds) {
 }
 
 template <class Change>
-void Accounting::Write(CoreRow& row, const uint8_t* head, uint32_t size, Change change) {
+void Accounting::Write(uint32_t id, uint32_t number, const uint8_t* bytes, uint32_t size, Change change) {
+  CoreRow& row = core(id, number);
   size = std::min(size, CoreRow::kHead);
   const uint32_t sequence = row.sequence.load(kRelaxed);
   row.sequence.store(sequence + 1, kRelaxed);
   std::atomic_thread_fence(std::memory_order_release);
-  CopyIn(row.head, head, size);
+  CopyIn(head(id, number), bytes, size);
   row.head_size.store(size, kRelaxed);
-  change();
+  change(row);
   row.sequence.store(sequence + 2, std::memory_order_release);
 }
 
 void Accounting::Begin(uint32_t id, uint32_t number, const uint8_t* head, uint32_t size, uint64_t now_us) {
   Add(worker(id).in_flight, 1u);
   if (number == kNoCore) return Add(worker(id).overflows, uint64_t{1});
-  CoreRow& row = core(id, number);
-  Write(row, head, size, [&] {
+  Write(id, number, head, size, [now_us](CoreRow& row) {
     row.started_at.store(now_us, kRelaxed);
     row.in_request.store(1, kRelaxed);
   });
 }
 
 void Accounting::Describe(uint32_t id, uint32_t number, const uint8_t* head, uint32_t size) {
-  Write(core(id, number), head, size, [] {});
+  Write(id, number, head, size, [](CoreRow&) {});
 }
 
 void Accounting::End(uint32_t id, uint32_t number, uint64_t took_us, uint64_t tx, Fault fault) {
@@ -138,12 +139,12 @@ uint64_t Accounting::Requests(uint32_t id) const {
   return sum;
 }
 
-bool Accounting::Head(uint32_t id, uint32_t number, std::string* head) const {
+bool Accounting::Head(uint32_t id, uint32_t number, std::string* text) const {
   const CoreRow& row = core(id, number);
   const uint32_t before = row.sequence.load(std::memory_order_acquire);
   if (before % 2 != 0 || row.in_request.load(kRelaxed) == 0) return false;
-  head->resize(std::min(row.head_size.load(kRelaxed), CoreRow::kHead));
-  CopyOut(reinterpret_cast<uint8_t*>(&(*head)[0]), row.head, head->size());
+  text->resize(std::min(row.head_size.load(kRelaxed), CoreRow::kHead));
+  CopyOut(reinterpret_cast<uint8_t*>(text->data()), head(id, number), text->size());
   std::atomic_thread_fence(std::memory_order_acquire);
   return row.sequence.load(kRelaxed) == before;
 }

@@ -6,8 +6,9 @@
 //   128 ────────────┼─────────────────────────────────────────────────────┤
 //     GroupHeader   │ the master, its start, paused or not           64 B │
 //     WorkerRow ×   │ figures of one worker id                      192 B │
-//     CoreRow ×     │ workers × cores: counters, and the head of the      │
-//                   │ request that is on it                       4,096 B │
+//     CoreRow ×     │ workers × cores: counters                      64 B │
+//     heads         │ workers × cores: of the request on a core,          │
+//                   │ 4,096 B each; whoever only counts touches none      │
 //   ────────────────┴─────────────────────────────────────────────────────┘
 //
 // A *core* is a place for one request in flight. Node serves many at a time: a
@@ -68,7 +69,7 @@ struct WorkerRow {
 static_assert(sizeof(WorkerRow) == 192);
 
 struct CoreRow {
-  static constexpr uint32_t kHead = 4032;  // longer heads are cut
+  static constexpr uint32_t kHead = 4096;  // longer heads are cut
 
   alignas(64) std::atomic<uint32_t> in_request;
   std::atomic<uint32_t> sequence;    // odd while the head is written
@@ -78,16 +79,15 @@ struct CoreRow {
   std::atomic<uint64_t> write_errors;  // the client left before the answer was out
   std::atomic<uint32_t> head_size;
   uint32_t spare[3];
-  uint8_t head[kHead];  // lines; what they are is the worker's and the reader's affair
 };
-static_assert(sizeof(CoreRow) == 4096);
+static_assert(sizeof(CoreRow) == 64);
 
 enum class Fault : uint32_t { kNone, kRead, kWrite };
 
 class Accounting {
  public:
   static constexpr uint64_t kLayout =
-      LayoutNumber(1, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow)});
+      LayoutNumber(2, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow), CoreRow::kHead});
   static constexpr uint32_t kNoCore = UINT32_MAX;
   static uint64_t SizeFor(uint32_t workers, uint32_t cores);
 
@@ -117,20 +117,24 @@ class Accounting {
   GroupHeader& group() const { return *group_; }
   // REQUIRES: 1 <= worker <= workers(), core < cores().
   WorkerRow& worker(uint32_t id) const { return rows_[id - 1]; }
-  CoreRow& core(uint32_t worker, uint32_t core) const { return cores_rows_[uint64_t{worker - 1} * cores_ + core]; }
+  CoreRow& core(uint32_t worker, uint32_t core) const { return cores_rows_[Index(worker, core)]; }
   uint32_t workers() const { return workers_; }
   uint32_t cores() const { return cores_; }
   Segment& segment() { return segment_; }
 
  private:
   void Place();
+  uint64_t Index(uint32_t worker, uint32_t core) const { return uint64_t{worker - 1} * cores_ + core; }
+  // Lines; what they are is the worker's and the reader's affair.
+  uint8_t* head(uint32_t worker, uint32_t core) const { return heads_ + Index(worker, core) * CoreRow::kHead; }
   template <class Change>
-  void Write(CoreRow& row, const uint8_t* head, uint32_t size, Change change);
+  void Write(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size, Change change);
 
   Segment segment_;
   GroupHeader* group_ = nullptr;
   WorkerRow* rows_ = nullptr;
   CoreRow* cores_rows_ = nullptr;
+  uint8_t* heads_ = nullptr;
   uint32_t workers_ = 0, cores_ = 0;
 };
 

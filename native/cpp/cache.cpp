@@ -27,7 +27,7 @@ Status Cache::Validate(const CacheGeometry& geometry) {
   if (geometry.slots() > kMost || geometry.hashsize > kMost || geometry.blocksize > kMost) return Status::kTooLarge;
   const bool sound = geometry.max_items > 0 && geometry.blocksize > 0 && geometry.keysize > 0 &&
                      geometry.keysize < 65536 && geometry.hashsize > 0 && geometry.threads > 0 &&
-                     (geometry.hashsize & (geometry.hashsize - 1)) == 0;
+                     (geometry.hashsize & (geometry.hashsize - 1)) == 0 && geometry.policy < kPolicies;
   return sound ? Status::kOk : Status::kForeign;
 }
 
@@ -43,7 +43,7 @@ Status Cache::Create(InstanceId instance, uint32_t ordinal, const char* name, co
                    instance,
                    at.size,
                    {geometry.max_items, geometry.blocksize, geometry.keysize, geometry.hashsize, geometry.threads,
-                    geometry.first_lock}};
+                    geometry.first_lock, geometry.policy}};
   status = segment_.Create(spec);
   if (status != Status::kOk) return status;
   CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
@@ -66,7 +66,7 @@ Status Cache::Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t thr
   for (uint64_t value : spec.geometry)
     if (value > UINT32_MAX) return Status::kForeign;
   auto word = [&](int i) { return static_cast<uint32_t>(spec.geometry[i]); };
-  geometry_ = {word(0), word(1), word(2), word(3), word(4), word(5)};
+  geometry_ = {word(0), word(1), word(2), word(3), word(4), word(5), word(6)};
   if (Validate(geometry_) != Status::kOk || CachePlaces::Of(geometry_).size != spec.size ||
       geometry_.threads != threads || uint64_t{geometry_.first_lock} + geometry_.locks() > locks->count())
     return Status::kForeign;
@@ -76,10 +76,10 @@ Status Cache::Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t thr
 }
 
 void Cache::Lay(const CachePlaces& at) {
-  const CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
-  rules_ = header->rules;
-  seed_ = {header->seed[0], header->seed[1]};
-  name_.assign(header->name, strnlen(header->name, sizeof header->name));
+  header_ = segment_.At<CacheHeader>(sizeof(SegmentHeader));
+  rules_ = header_->rules;
+  seed_ = {header_->seed[0], header_->seed[1]};
+  name_.assign(header_->name, strnlen(header_->name, sizeof header_->name));
   slots_ = static_cast<uint32_t>(geometry_.slots());
   stripe_mask_ = geometry_.stripes() - 1;
   longest_chain_ = geometry_.longest_chain();
@@ -93,6 +93,11 @@ void Cache::Lay(const CachePlaces& at) {
   keys_ = segment_.base() + at.keys;
   long_keys_ = segment_.base() + at.long_keys;
   blocks_ = segment_.base() + at.blocks;
+  if (geometry_.policy == kRefuse) return;
+  order_ = segment_.At<Order>(at.order);
+  ranks_ = segment_.At<Rank>(at.ranks);
+  listed_ = segment_.At<std::atomic<uint8_t>>(at.listed);
+  notes_ = segment_.At<Note>(at.notes);
 }
 
 Status Cache::KeyOf(const uint8_t* bytes, size_t size, Key* key) const {
@@ -170,6 +175,7 @@ void Cache::Announce(uint32_t stripe, uint64_t expires_at) {
   std::atomic<uint64_t>& earliest = stripes_[stripe].earliest;
   const uint64_t said = earliest.load(std::memory_order_relaxed);
   if (said == 0 || expires_at < said) earliest.store(expires_at, std::memory_order_relaxed);
+  if (geometry_.policy != kRefuse) LowerExpiryHint(expires_at);
 }
 
 Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
@@ -185,6 +191,12 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
   item.first_block.store(fresh, std::memory_order_relaxed);
   item.expires_at.store(expires_at, std::memory_order_relaxed);
   CopyIn(KeyBytesOf(fresh, key.size), key.bytes, key.size);
+  // The pool's slots are in the order since they were first taken.
+  if (geometry_.policy != kRefuse && fresh > geometry_.max_items &&
+      listed_[fresh].load(std::memory_order_relaxed) == 0) {
+    Status status = EnlistSpare(caller);
+    if (status != Status::kOk) return status;
+  }
 
   Stripe& stripe = stripes_[key.stripe];
   for (;;) {
@@ -215,6 +227,12 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
     }
     Announce(key.stripe, expires_at);
     Modify(caller);
+    if (geometry_.policy != kRefuse) {
+      const uint64_t now = geometry_.policy == kLruStrict ? NextTick() : Moment(caller);
+      // An update is a use of what it replaces.
+      const bool visited = geometry_.policy == kSieve && present;
+      item.used.store(visited ? now | kVisited : now, std::memory_order_relaxed);
+    }
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
     if (present) {
       if (how == How::kAdd) Bump(cell.expired);  // otherwise it would be in the way
@@ -328,6 +346,7 @@ CacheFigures Cache::Figures(uint32_t threads_used) const {
     figures.misses += cell.misses.load(std::memory_order_relaxed);
     figures.full += cell.full.load(std::memory_order_relaxed);
     figures.repairs += cell.repairs.load(std::memory_order_relaxed);
+    figures.evictions += cell.evictions.load(std::memory_order_relaxed);
     figures.expired += cell.expired.load(std::memory_order_relaxed);
     figures.modified_at = std::max(figures.modified_at, cell.modified_at.load(std::memory_order_relaxed));
     for (size_t status = 0; status < std::size(figures.refused); status++)

@@ -49,7 +49,7 @@ struct Expected {
 enum class Math : uint8_t { kAdd, kMultiply, kDivide };
 
 struct CacheFigures {
-  uint64_t items, hits, misses, full, repairs, expired;
+  uint64_t items, hits, misses, full, repairs, expired, evictions;
   uint64_t modified_at;  // boot-time milliseconds, 0 = never, or not wanted
   uint64_t longest_chain;
   uint64_t refused[16];  // by Status
@@ -187,6 +187,40 @@ class Cache final : public Repairable {
     return at != 0 && at <= caller.now();
   }
 
+  // The calling thread has found an item there, and that counts as its use.
+  void NoteUse(const Caller& caller, Slot slot) {
+    if (geometry_.policy == kRefuse) return;
+    if (geometry_.policy == kSieve) {
+      std::atomic<uint64_t>& used = At(slot).used;
+      const uint64_t was = used.load(std::memory_order_relaxed);
+      if ((was & kVisited) == 0) used.store(was | kVisited, std::memory_order_relaxed);
+      return;
+    }
+    const uint64_t now = Moment(caller);
+    Note& note = notes_[uint64_t{caller.thread} * kNotes + slot % kNotes];
+    if (note.slot.load(std::memory_order_relaxed) != slot) Displace(caller, note, slot);
+    // Before this it says that the new slot was used when the old one was; there is no harm in either.
+    note.used.store(now, std::memory_order_relaxed);
+  }
+  // Later than every moment that this thread was given, and than the tick.
+  uint64_t Moment(const Caller& caller) {
+    std::atomic<uint64_t>& clock = cells_[caller.thread].clock;
+    const uint64_t tick = order_->tick.load(std::memory_order_relaxed);
+    uint64_t moment = clock.load(std::memory_order_relaxed) + 2;
+    if (moment < tick << kTickShift) moment = tick << kTickShift;
+    else if (moment >> kTickShift > tick) NextTick();
+    clock.store(moment, std::memory_order_relaxed);
+    return moment;
+  }
+  // Later than every moment that anybody was given.
+  uint64_t NextTick() { return (order_->tick.fetch_add(1, std::memory_order_relaxed) + 1) << kTickShift; }
+  // Makes `note` one about another slot; what it said is kept at the item it was about.
+  void Displace(const Caller& caller, Note& note, Slot slot);
+  void UsedAt(Slot slot, uint64_t moment) {
+    std::atomic<uint64_t>& used = At(slot).used;
+    if (used.load(std::memory_order_relaxed) < moment) used.store(moment, std::memory_order_relaxed);
+  }
+
   // False: the walk met a torn or impossible link, or the stripe has moved on
   // from `sequence` (which it cannot while its lock is held).
   bool Find(const Key& key, uint32_t sequence, Place* place) const;
@@ -223,6 +257,35 @@ class Cache final : public Repairable {
   void Unlink(const Caller& caller, uint32_t stripe, const Place& place);
 
   Slot SpareOf(uint32_t thread) const;
+
+  // The heap. REQUIRES for these: the pool's lock.
+  void Enlist(Slot slot);
+  void ReplaceTop(const Rank& rank);
+  void Sink();
+  bool Precedes(const Rank& a, const Rank& b) const {
+    return a.lap == b.lap ? a.used < b.used : static_cast<int32_t>(a.lap - b.lap) < 0;
+  }
+  void RepairOrder();
+  // The slot that goes next, already ranked as if it held something new. At most
+  // *looks slots are passed over because they were used; with slot 0 there is more to look at.
+  Status NextToGo(uint32_t* looks, Rank* victim);
+
+  uint64_t LastUseOf(Slot slot) const;
+  // What a rank should be now. kSieve: a visit is forgotten by that.
+  Rank Reconsidered(const Rank& rank);
+  uint32_t LapOfNext(uint32_t listed) const;
+  // Without a lock a guess: the slot may be changing.
+  bool BucketOf(Slot slot, uint32_t* bucket) const;
+  // So that the thread's own spare can be found by who needs room.
+  Status EnlistSpare(const Caller& caller);
+  // Takes the item in the victim's slot off its chain, for the calling thread.
+  // kNotFound: there is none, or it was used meanwhile. REQUIRES: no lock held.
+  Status Evict(const Caller& caller, const Rank& victim);
+  // Removes what has expired, of one stripe that has such; how many.
+  uint64_t SweepForRoom(const Caller& caller);
+  bool MayHaveExpired(const Caller& caller) const;
+  void LowerExpiryHint(uint64_t expires_at);
+
   // A slot of capacity for the calling thread. REQUIRES: no lock held. kFull when there is none.
   Status Reserve(const Caller& caller);
   // Gives it back. If the pool is busy the thread keeps it: it stays accounted for.
@@ -234,6 +297,7 @@ class Cache final : public Repairable {
   Segment segment_;
   LockTable* locks_ = nullptr;
   CacheGeometry geometry_{};
+  CacheHeader* header_ = nullptr;
   CacheRules rules_{};
   HashSeed seed_{};
   std::string name_;
@@ -248,6 +312,10 @@ class Cache final : public Repairable {
   Item* items_ = nullptr;
   uint8_t* keys_ = nullptr;
   uint8_t* long_keys_ = nullptr;
+  Order* order_ = nullptr;
+  Rank* ranks_ = nullptr;
+  std::atomic<uint8_t>* listed_ = nullptr;
+  Note* notes_ = nullptr;
   uint8_t* blocks_ = nullptr;
 };
 
@@ -256,6 +324,7 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
   // Writers of one stripe out of 256 overtake a reader now and then; this many
   // times in a row they do only when something is wrong, and the lock mends it.
   constexpr int kRounds = 64;
+  if (geometry_.policy == kLruStrict && count == kCounted) return ReadLocked(caller, key, count, take);
   Cell& cell = cells_[caller.thread];
   const Stripe& stripe = stripes_[key.stripe];
   for (int round = 0; round < kRounds; round++) {
@@ -278,7 +347,10 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
     }
     std::atomic_thread_fence(std::memory_order_acquire);
     if (stripe.sequence.load(std::memory_order_relaxed) != sequence) continue;
-    if (count == kCounted) Bump(hit ? cell.hits : cell.misses);
+    if (count == kCounted) {
+      Bump(hit ? cell.hits : cell.misses);
+      if (hit) NoteUse(caller, place.slot);
+    }
     return hit ? Status::kOk : Status::kNotFound;
   }
   return ReadLocked(caller, key, count, take);
@@ -302,6 +374,8 @@ Status Cache::ReadLocked(const Caller& caller, const Key& key, Count count, Take
       copy = static_cast<uint8_t*>(malloc(found.size + 1));
       if (copy == nullptr) return Status::kNoMemory;
       CopyOut(copy, ValueOf(place.slot), found.size);
+      if (count == kCounted && geometry_.policy == kLruStrict) UsedAt(place.slot, NextTick());
+      else if (count == kCounted) NoteUse(caller, place.slot);
     }
   }
   if (count == kCounted) Bump(copy ? cell.hits : cell.misses);

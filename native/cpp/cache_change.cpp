@@ -67,6 +67,7 @@ void Cache::Finish(Cell& cell, uint32_t lock) {
 
 void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
   Bump(cells_[caller.thread].repairs);
+  if (lock == PoolLock() && geometry_.policy != kRefuse) RepairOrder();
   if (dead_thread >= geometry_.threads) return;
   // The slot may belong to somebody new already, at work under another lock;
   // an intent for this lock can only be the dead owner's.
@@ -94,9 +95,21 @@ Slot Cache::SpareOf(uint32_t thread) const {
 }
 
 Status Cache::Reserve(const Caller& caller) {
+  // What all the others hold back may be all there is, and what they evict may
+  // be what we wanted to: try until it cannot be bad luck.
+  const uint32_t turns = 4 * (geometry_.threads + 16);
+  // A cache of which every item was read since somebody last needed room would be
+  // looked at as a whole: exact up to so many, and then whoever is on top goes.
+  uint32_t looks = 1 << 16;
+  // A stripe that is held does not hold up a writer who can evict from others.
+  constexpr uint32_t kVictimPatienceMs = 10;
+  uint32_t waited_ms = 0;
+  bool swept = false;
   Cell& cell = cells_[caller.thread];
-  for (;;) {
+  for (uint32_t turn = 0; turn < turns;) {
     if (cell.reserved.load(std::memory_order_relaxed) != 0) return Status::kOk;
+    const bool evicts = geometry_.policy != kRefuse && (swept || !MayHaveExpired(caller));
+    Rank victim{};
     {
       Guard guard(*locks_, PoolLock(), caller, *this);
       if (guard.status() != Status::kOk) return guard.status();
@@ -105,27 +118,43 @@ Status Cache::Reserve(const Caller& caller) {
       const uint32_t mark = pool_->mark.load(std::memory_order_relaxed);
       if (const Slot head = pool_->head.load(std::memory_order_relaxed)) {
         if (!ValidSlot(head)) return Status::kCorrupt;
+        if (geometry_.policy != kRefuse) NextTick();
         const Slot next = At(head).chain_next.load(std::memory_order_relaxed);
         Apply(cell, PoolLock(), {PoolHeadLink(), head, next, spare, head, count - 1});
         return Status::kOk;
       }
       if (mark < geometry_.max_items) {
+        if (geometry_.policy != kRefuse) Enlist(mark + 1);
         Apply(cell, PoolLock(), {PoolMarkLink(), mark, mark + 1, spare, mark + 1, count});
         return Status::kOk;
       }
+      if (evicts) {
+        Status status = NextToGo(&looks, &victim);
+        if (status != Status::kOk) return status;
+        if (victim.slot == 0) continue;
+      }
     }
-    // Full, unless something has expired and was not swept yet.
-    uint64_t removed = 0;
-    const uint64_t now = caller.now();
-    for (uint32_t stripe = 0; stripe <= stripe_mask_ && removed == 0; stripe++) {
-      const uint64_t earliest = stripes_[stripe].earliest.load(std::memory_order_relaxed);
-      if (earliest != 0 && earliest <= now) SweepStripe(caller, stripe, Guard::kWait, &removed);
-    }
-    if (removed == 0) {
-      Bump(cell.full);
-      return Status::kFull;
+    turn++;
+    if (evicts) {
+      Caller hasty = caller;
+      if (hasty.patience_ms > kVictimPatienceMs) hasty.patience_ms = kVictimPatienceMs;
+      Status status = Evict(hasty, victim);
+      if (status == Status::kBusy) waited_ms += kVictimPatienceMs;
+      if (status == Status::kCorrupt || waited_ms > caller.patience_ms) return status;
+    } else if (SweepForRoom(caller) == 0) {
+      // Full, and nothing has expired that was not swept yet.
+      if (geometry_.policy == kRefuse) {
+        if (swept || (rules_.ways & kCleared) == 0) break;
+        uint64_t cleared = 0;
+        Status status = Clear(caller, &cleared);
+        Bump(cell.evictions, cleared);
+        if (status != Status::kOk) return status;
+      }
+      swept = true;
     }
   }
+  Bump(cell.full);
+  return Status::kFull;
 }
 
 Status Cache::ReturnReserved(const Caller& caller) {

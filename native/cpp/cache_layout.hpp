@@ -17,6 +17,11 @@
 //                 │ in the item                                          │
 //   long_keys_at ─┼──────────────────────────────────────────────────────┤
 //     long keys   │ keysize × slots, for keys over 64 B                  │
+//   order_at ─────┼──────────────────────────────────────────────────────┤
+//     Order,      │ with a policy only: a heap of all slots, the first   │
+//     Rank ×,     │ to go on top                               16 B each │
+//     listed ×,   │ is the slot in the heap?                    1 B each │
+//     Note ×      │ per thread, what it read of late             4,096 B │
 //   blocks_at ────┼──────────────────────────────────────────────────────┤
 //     blocks      │ blocksize × slots                                    │
 //   ──────────────┴──────────────────────────────────────────────────────┘
@@ -58,6 +63,19 @@
 // a dead owner looks at the link: stored, and the rest is done again; not
 // stored, and nothing has happened.
 //
+// **Who goes when it is full** (cache_evict.cpp). Every slot that was ever used
+// stands in the heap once, and never leaves it; the slot is ranked by a *lower
+// bound* of when its item was last used. Hits do not touch the heap: they leave
+// a note, and only who needs room looks whether the slot on top was used since.
+// If so it sinks to where it belongs; if not, nothing in the cache is older.
+//   I7  A slot is in the heap at most once, and `listed` says whether; what is on
+//       a chain is listed. No rank stands above one that goes earlier.
+// The heap changes under the pool's lock. A slot sinks by steps, and Order says
+// where the gap is, so that who inherits the lock goes on from there; a slot is
+// added by one store, and `listed` follows from the last rank. Notes have one
+// writer each and nobody's structure depends on them: a lost one is a hit that
+// was not counted as use.
+//
 // Changed what a byte means? Raise the version in kCacheLayout: old segments
 // must be refused. Sizes are in the number already.
 #pragma once
@@ -74,6 +92,7 @@ using Slot = uint32_t;  // 0 = none
 enum CacheWays : uint32_t {
   kKeepsModified = 1,  // lastmod: the time of the last change is wanted
   kNotSwept = 2,       // the sweeper leaves it alone
+  kCleared = 4,        // clear_on_full: all items go when there is no room for another
 };
 
 // How a cache behaves, beside what its geometry gives. Each process reads it once.
@@ -87,7 +106,10 @@ struct CacheHeader {
   char name[128];
   uint64_t seed[2];
   CacheRules rules;
-  uint64_t spare[4];
+  // With a policy: before this boot-time millisecond nobody need look for what
+  // has expired to make room. A hint; 0 = nothing expires.
+  std::atomic<uint64_t> expiry_hint;
+  uint64_t spare[3];
 };
 static_assert(sizeof(CacheHeader) == 192);
 
@@ -105,7 +127,7 @@ struct Stripe {
   std::atomic<uint64_t> earliest;  // no item expires before; 0 = none expires
   std::atomic<uint32_t> longest;   // items of the longest chain that there ever was
   uint32_t unused;
-  uint64_t spare[5];  // eviction: ends of the recency list, the hand
+  uint64_t spare[5];
 };
 static_assert(sizeof(Stripe) == 64);
 
@@ -131,7 +153,9 @@ struct Cell {
   std::atomic<uint64_t> full;
   std::atomic<uint64_t> repairs;
   std::atomic<uint64_t> expired;  // items removed because they had expired
-  uint64_t room[3];               // evictions
+  std::atomic<uint64_t> evictions;
+  std::atomic<uint64_t> clock;  // with a policy: the moment that was given last
+  uint64_t room[1];
   // Writes that were refused, by Status: for those who wonder where their items are.
   alignas(64) std::atomic<uint64_t> refused[16];
 };
@@ -156,11 +180,59 @@ struct Item {
   std::atomic<uint32_t> first_block;  // = slot, with fixed blocks
   std::atomic<uint64_t> expires_at;   // boot-time milliseconds, 0 = never
   uint32_t checksum;                  // store
-  uint32_t stamp;                     // eviction: when last used
-  uint32_t newer, older;              // eviction: recency list
+  uint32_t spare;
+  std::atomic<uint64_t> used;  // with a policy: the moment it was last used, as far as it was noted
   uint8_t key[kInlineKey];
 };
 static_assert(sizeof(Item) == 64);
+
+// Which item goes when there is no room for another.
+enum Policy : uint32_t {
+  kRefuse,     // none: the new one is refused
+  kLru,        // the one that was used longest ago; hits leave notes
+  kLruStrict,  // the same, and a hit says so under its stripe's lock
+  kSieve,      // the oldest one that was not used since the hand last passed
+  kPolicies,
+};
+constexpr const char* kPolicyNames[] = {"none", "lru", "lru-strict", "sieve"};
+
+// One place in the heap.
+struct Rank {
+  uint64_t used;  // a moment: the slot's item was last used (kSieve: was born) then, or later
+  Slot slot;
+  uint32_t lap;  // kSieve: how often the hand has passed; counts before `used`
+};
+static_assert(sizeof(Rank) == 16);
+
+struct Order {
+  alignas(64) std::atomic<uint32_t> listed;  // ranks in the heap
+  std::atomic<uint32_t> gap;                 // index + 1 of the rank that is being replaced, 0 = none
+  std::atomic<uint32_t> noters;              // thread slots that ever left a note
+  std::atomic<uint32_t> lap;                 // the hand's
+  Rank sinking;                              // what goes into the gap
+  uint64_t spare[4];
+  // The cache's own time. Reading the processor's would cost a hit 12 ns, and keep it
+  // from overlapping with the next one; so hits and updates count on a clock of their
+  // thread, which never stays behind the tick. It goes on with every slot that is taken:
+  // what different threads read between two of those is in no order, all else is.
+  alignas(64) std::atomic<uint64_t> tick;
+  uint64_t spare_too[7];
+};
+static_assert(sizeof(Order) == 128);
+
+// A moment is a tick and what a thread has counted since, above a bit that is left
+// to kSieve: was the item read since the hand last passed?
+constexpr uint32_t kTickShift = 21;
+constexpr uint64_t kVisited = 1;
+
+// What a thread read last among all slots that share this place in its table.
+struct Note {
+  std::atomic<uint64_t> used;
+  std::atomic<Slot> slot;
+  uint32_t unused;
+};
+static_assert(sizeof(Note) == 16);
+constexpr uint32_t kNotes = 256;  // of each thread: a page, so that no two threads share a line
 
 // What a cache is made of; everything else follows from these.
 struct CacheGeometry {
@@ -170,6 +242,7 @@ struct CacheGeometry {
   uint32_t hashsize;   // buckets, a power of two
   uint32_t threads;    // thread slots of the instance
   uint32_t first_lock;
+  uint32_t policy = kRefuse;
 
   uint32_t stripes() const { return hashsize < 256 ? hashsize : 256; }
   uint32_t locks() const { return stripes() + 1; }
@@ -183,7 +256,7 @@ struct CacheGeometry {
 };
 
 struct CachePlaces {
-  uint64_t pool, stripes, cells, buckets, items, keys, long_keys, blocks, size;
+  uint64_t pool, stripes, cells, buckets, items, keys, long_keys, order, ranks, listed, notes, blocks, size;
   uint64_t long_key_stride, block_stride;
 
   static CachePlaces Of(const CacheGeometry& geometry) {
@@ -201,14 +274,19 @@ struct CachePlaces {
     at.items = page(at.buckets + uint64_t{geometry.hashsize} * sizeof(uint32_t));
     at.keys = page(at.items + slots * sizeof(Item));
     at.long_keys = page(at.keys + (geometry.keysize > kInlineKey ? slots * kMiddleKey : 0));
-    at.blocks = page(at.long_keys + slots * at.long_key_stride);
+    at.order = page(at.long_keys + slots * at.long_key_stride);
+    // Four siblings share a cache line: see Cache::Sink.
+    at.ranks = at.order + sizeof(Order) + 64 - sizeof(Rank);
+    at.listed = at.ranks + slots * sizeof(Rank);
+    at.notes = page(at.listed + slots);
+    at.blocks = geometry.policy == kRefuse ? at.order : at.notes + uint64_t{geometry.threads} * kNotes * sizeof(Note);
     at.size = page(at.blocks + slots * at.block_stride);
     return at;
   }
 };
 
-constexpr uint64_t kCacheLayout =
-    LayoutNumber(2, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell),
-                     sizeof(Intent), sizeof(Item), kInlineKey, kMiddleKey});
+constexpr uint64_t kCacheLayout = LayoutNumber(
+    2, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
+        sizeof(Item), sizeof(Order), sizeof(Rank), sizeof(Note), kNotes, kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

@@ -62,6 +62,36 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
   return Status::kOk;
 }
 
+uint64_t Cache::SweepForRoom(const Caller& caller) {
+  const uint64_t hint = header_->expiry_hint.load(std::memory_order_relaxed);
+  const uint64_t now = caller.now();
+  uint64_t removed = 0, first = 0;
+  for (uint32_t stripe = 0; stripe <= stripe_mask_ && removed == 0; stripe++) {
+    const uint64_t earliest = stripes_[stripe].earliest.load(std::memory_order_relaxed);
+    if (earliest != 0 && earliest <= now) SweepStripe(caller, stripe, Guard::kWait, &removed);
+    const uint64_t left = stripes_[stripe].earliest.load(std::memory_order_relaxed);
+    if (left != 0 && (first == 0 || left < first)) first = left;
+  }
+  // Unless somebody has lowered it meanwhile.
+  if (removed == 0 && geometry_.policy != kRefuse && hint != 0) {
+    uint64_t seen = hint;
+    header_->expiry_hint.compare_exchange_strong(seen, first, std::memory_order_relaxed);
+  }
+  return removed;
+}
+
+bool Cache::MayHaveExpired(const Caller& caller) const {
+  const uint64_t hint = header_->expiry_hint.load(std::memory_order_relaxed);
+  return hint != 0 && hint <= caller.now();
+}
+
+void Cache::LowerExpiryHint(uint64_t expires_at) {
+  uint64_t hint = header_->expiry_hint.load(std::memory_order_relaxed);
+  while ((hint == 0 || expires_at < hint) &&
+         !header_->expiry_hint.compare_exchange_weak(hint, expires_at, std::memory_order_relaxed)) {
+  }
+}
+
 uint64_t Cache::Sweep(const Caller& caller, uint64_t most) {
   uint64_t removed = 0;
   if ((rules_.ways & kNotSwept) != 0) return 0;

@@ -25,12 +25,14 @@ uint32_t Word(const std::atomic<uint32_t>& word) { return word.load(std::memory_
 
 class CacheCheck {
  public:
-  explicit CacheCheck(const Cache& cache) : c_(cache), place_of_(cache.slots_ + 1, nullptr) {}
+  explicit CacheCheck(const Cache& cache)
+      : c_(cache), place_of_(cache.slots_ + 1, nullptr), on_chain_(cache.slots_ + 1) {}
 
   std::string Run() {
     std::string fault;
     for (uint32_t stripe = 0; stripe <= c_.stripe_mask_ && fault.empty(); stripe++) fault = WalkStripe(stripe);
     if (fault.empty()) fault = WalkPool();
+    if (fault.empty() && c_.geometry_.policy != kRefuse) fault = WalkOrder();
     for (uint32_t thread = 0; thread < c_.geometry_.threads && fault.empty(); thread++) fault = LookAtCell(thread);
     return fault.empty() ? Account() : fault;
   }
@@ -53,6 +55,7 @@ class CacheCheck {
         if (fault.empty()) fault = LookAtItem(slot, bucket);
         if (!fault.empty()) return fault;
         count++;
+        on_chain_[slot] = true;
         const uint64_t at = c_.At(slot).expires_at.load(std::memory_order_relaxed);
         if (at != 0 && (first == 0 || at < first)) first = at;
       }
@@ -102,6 +105,27 @@ class CacheCheck {
     return "";
   }
 
+  std::string WalkOrder() {
+    const uint32_t listed = Word(c_.order_->listed);
+    if (uint32_t gap = Word(c_.order_->gap)) return Text("I6: a slot sinks from rank %u", gap - 1);
+    if (listed > c_.slots_) return Text("I7: %u slots are ranked", listed);
+    std::vector<bool> ranked(c_.slots_ + 1);
+    for (uint32_t at = 0; at < listed; at++) {
+      const Slot slot = c_.ranks_[at].slot;
+      if (!c_.ValidSlot(slot)) return Text("I7: rank %u is of slot %u", at, slot);
+      if (ranked[slot]) return Text("I7: slot %u is ranked twice", slot);
+      ranked[slot] = true;
+      if (at > 0 && c_.Precedes(c_.ranks_[at], c_.ranks_[(at - 1) / 4]))
+        return Text("I7: rank %u goes before rank %u above it", at, (at - 1) / 4);
+    }
+    for (Slot slot = 1; slot <= c_.slots_; slot++) {
+      const bool said = c_.listed_[slot].load(std::memory_order_relaxed) != 0;
+      if (said != ranked[slot]) return Text("I7: slot %u is%s ranked and says otherwise", slot, said ? " not" : "");
+      if (!said && on_chain_[slot]) return Text("I7: nobody will ever evict slot %u", slot);
+    }
+    return "";
+  }
+
   std::string LookAtCell(uint32_t thread) {
     const Cell& cell = c_.cells_[thread];
     if (uint32_t armed = Word(cell.intent.armed))
@@ -125,6 +149,7 @@ class CacheCheck {
 
   const Cache& c_;
   std::vector<const char*> place_of_;
+  std::vector<bool> on_chain_;
   uint32_t items_ = 0, free_ = 0, reserved_ = 0;
 };
 

@@ -22,6 +22,7 @@ struct CacheSpec {
   uint32_t items, blocksize, keysize, hashsize;
   HashSeed seed;
   CacheRules rules{};
+  Policy policy = kRefuse;
 };
 
 // How many user locks there are from the start, and how many there may be.

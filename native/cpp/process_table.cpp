@@ -14,6 +14,8 @@ namespace {
 // door does, or none, which outside tests never happens.
 struct Life {
   pthread_mutex_t* mutex = nullptr;
+  const std::atomic<uint32_t>* claimed = nullptr;  // of the slot: ours while it holds `pid`
+  uint32_t pid = 0;
   bool held = false;
   pid_t started_by = 0;  // a forked child has no life of its parent
   pthread_t thread;
@@ -26,7 +28,9 @@ void* Live(void* argument) {
   Life* life = static_cast<Life*>(argument);
   pthread_mutex_t* before = nullptr;
   for (pthread_mutex_t* mutex; (mutex = life->mutex) != nullptr; before = mutex) {
-    const int error = pthread_mutex_lock(mutex);
+    // Reclaimers hold it for a moment; whoever was given the slot instead of us, for good.
+    int error;
+    while ((error = pthread_mutex_trylock(mutex)) == EBUSY && life->claimed->load() == life->pid) usleep(100);
     if (error == EOWNERDEAD) pthread_mutex_consistent(mutex);
     life->held = error == 0 || error == EOWNERDEAD;
     if (before != nullptr) pthread_mutex_unlock(before);
@@ -60,9 +64,11 @@ bool BeginLife(Life& life) {
   return life.IsRunning();
 }
 
-bool LiveBy(pthread_mutex_t* mutex) {
+bool LiveBy(ProcessSlot& slot, uint32_t pid) {
   Life& life = OwnLife();
-  life.mutex = mutex;
+  life.mutex = &slot.life;
+  life.claimed = &slot.claimed;
+  life.pid = pid;
   if (life.IsRunning()) sem_post(&life.given);
   else if (!BeginLife(life)) return false;
   while (sem_wait(&life.taken) != 0) {
@@ -148,14 +154,15 @@ Status ProcessTable::EnterDoor(uint32_t pid, uint64_t start_time) {
 Status ProcessTable::Enter(uint32_t slot, uint32_t pid, uint32_t worker, uint64_t start_time) {
   ProcessSlot& process = processes_[slot];
   for (uint32_t free = 0; process.claimed.compare_exchange_strong(free, pid); free = 0) {
-    if (!LiveBy(&process.life)) {
-      process.claimed.store(0, std::memory_order_release);
-      return Status::kNoMemory;
-    }
+    const bool lives = LiveBy(process, pid);
     // Until now we could be taken for the dead owner of the slot (P1).
     if (process.claimed.load(std::memory_order_acquire) != pid) {
       EndLife();
       continue;
+    }
+    if (!lives) {
+      process.claimed.store(0, std::memory_order_release);
+      return Status::kNoMemory;
     }
     process.generation.fetch_add(1);
     process.pid = pid;

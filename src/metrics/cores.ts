@@ -5,7 +5,8 @@
 // What a request tells at once is its first line and its addresses, so that one
 // which keeps the event loop busy can be found. Putting its headers together
 // costs more than all the rest, so that is done for those which are still in
-// flight a little later; most are not.
+// flight a little later; most are not. By then a router may have written another
+// url into the request, decoded even; so what the client sent is kept aside.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { type Fault, native } from '../native.ts'
@@ -20,6 +21,10 @@ export interface Place {
   startedAt: number | undefined
   /** Null: the place is free, or its request has taken over the socket. */
   response: ServerResponse | null
+  request: IncomingMessage | null
+  method: string
+  url: string
+  headers: readonly string[]
   /** Of the head, what comes after the url. */
   rest: string
   isDescribed: boolean
@@ -27,6 +32,7 @@ export interface Place {
   next: Place | null
 }
 
+const noHeaders: readonly string[] = []
 const places: Place[] = []
 const freeCores: Place[] = []
 const freeOthers: Place[] = []
@@ -42,9 +48,13 @@ export function openCores(): void {
 export function enter(request: IncomingMessage, response: ServerResponse, rest: string): Place {
   const place = take()
   place.response = response
+  place.request = request
+  place.method = request.method!
+  place.url = request.url!
+  place.headers = request.rawHeaders
   place.rest = rest
   place.isDescribed = false
-  place.startedAt = requestStarted(place.core, request.method!, request.url!, rest)
+  place.startedAt = requestStarted(place.core, place.method, place.url, rest)
   if (!isAwaitingLook) {
     isAwaitingLook = true
     look.refresh()
@@ -56,14 +66,18 @@ export function enter(request: IncomingMessage, response: ServerResponse, rest: 
 export function enterAlone(request: IncomingMessage | null, rest: string): Place {
   const place = take()
   place.startedAt = requestStarted(place.core, request?.method ?? '', request?.url ?? '', rest)
-  if (request !== null && place.core >= 0) native.requestHead(place.core, headOf(request, rest))
+  if (request !== null && place.core >= 0) {
+    const { method, url, rawHeaders } = request
+    native.requestHead(place.core, headOf(method!, url!, rest, rawHeaders))
+  }
   return place
 }
 
 /** Whoever dies before this has not served the request. */
 export function leave(place: Place, tx: number, fault: Fault): void {
   requestEnded(place.core, place.startedAt, tx, fault)
-  place.response = null
+  place.response = place.request = null
+  place.headers = noHeaders
   place.next = null
   if (place.core < 0) freeOthers.push(place)
   else freeCores.push(place)
@@ -83,6 +97,10 @@ function newPlace(core: number): Place {
     core,
     startedAt: undefined,
     response: null,
+    request: null,
+    method: '',
+    url: '',
+    headers: noHeaders,
     rest: '',
     isDescribed: true,
     next: null,
@@ -94,13 +112,13 @@ function newPlace(core: number): Place {
 function describeAll(): void {
   isAwaitingLook = false
   for (const place of places) {
-    const { core, response, rest } = place
+    const { core, response, method, url, rest, headers } = place
     if (core < 0 || response === null || place.isDescribed) continue
     place.isDescribed = true
-    native.requestHead(core, headOf(response.req, rest))
+    native.requestHead(core, headOf(method, url, rest, headers))
   }
 }
 
-function headOf({ method, url, rawHeaders }: IncomingMessage, rest: string): string {
-  return `${method}\n${url}\n${rest}\n${rawHeaders.join('\n')}`
+function headOf(method: string, url: string, rest: string, headers: readonly string[]): string {
+  return `${method}\n${url}\n${rest}\n${headers.join('\n')}`
 }

@@ -95,7 +95,7 @@ class Connection {
     const place = this.first
     if (place?.response !== response) return
     this.first = place.next
-    this.unread = response.req.complete ? null : response.req
+    this.unread = place.request!.complete ? null : place.request
     leave(place, this.uncounted(), 0)
   }
 
@@ -109,7 +109,7 @@ class Connection {
     // A connection that was reset, or one that never sent a byte, is no request.
     if (code === 'ERR_HTTP_REQUEST_TIMEOUT' ? this.socket.bytesRead === 0 : !code.startsWith('HPE_')) return
     // Nor is a broken body, whose request is counted already.
-    const latest = this.first === null ? this.unread : this.last!.response!.req
+    const latest = this.first === null ? this.unread : this.last!.request
     if (latest?.complete === false || this.owner !== null) return
     this.owner = enterAlone(null, `\n${this.addresses}`)
     this.faultOfOwner = 1
@@ -118,7 +118,7 @@ class Connection {
   closed(): void {
     for (let place = this.first; place !== null; ) {
       const { next } = place
-      leave(place, this.uncounted(), faultOf(place.response!))
+      leave(place, this.uncounted(), faultOf(place))
       place = next
     }
     this.first = null
@@ -141,7 +141,7 @@ function closed(this: CountedSocket): void {
 }
 
 /** Why an answer did not get out. One that the application itself broke off is no client's fault. */
-function faultOf({ destroyed, req }: ServerResponse): Fault {
-  if (destroyed) return 0
-  return req.complete ? 2 : 1
+function faultOf({ request, response }: Place): Fault {
+  if (response!.destroyed) return 0
+  return request!.complete ? 2 : 1
 }

@@ -7,7 +7,8 @@
 // so it does not matter whether one can answer.
 
 import type { Listener } from '../listen.ts'
-import { lockRows } from '../locks/locks.ts'
+import { lockFigures, lockRows } from '../locks/locks.ts'
+import { metricsObject } from '../metrics/document.ts'
 import { memoryOf } from '../metrics/memory.ts'
 import { appsOf, statusOf } from '../metrics/workers.ts'
 import { type CacheFigures, native, type WorkerFigures } from '../native.ts'
@@ -19,20 +20,25 @@ import { Redaction } from './vars.ts'
 
 /** Raised when a key changes its meaning; keys may be added. */
 const schema = 1
-type View = Pick<Options, 'statsMin' | 'statsNoCores' | 'statsRedact' | 'memoryReport'>
+type View = Pick<Options, 'statsMin' | 'statsNoCores' | 'statsNoMetrics' | 'statsRedact' | 'memoryReport'>
 
 export class Statistics {
   private readonly sockets: readonly Listener[]
   private readonly indentation: string
   private readonly cores: CoreWriter | null
+  private readonly withMetrics: boolean
   private readonly memory: MemoryReport | null
   /** The folder may vanish; we stay in it. */
   private readonly cwd = process.cwd()
 
-  constructor(sockets: readonly Listener[], { statsMin, statsNoCores, statsRedact, memoryReport }: View) {
+  constructor(
+    sockets: readonly Listener[],
+    { statsMin, statsNoCores, statsNoMetrics, statsRedact, memoryReport }: View,
+  ) {
     this.sockets = sockets
     this.indentation = statsMin ? '' : '\t'
     this.cores = statsNoCores ? null : new CoreWriter(this.indentation, new Redaction(statsRedact))
+    this.withMetrics = !statsNoMetrics
     this.memory = memoryReport ? new MemoryReport() : null
   }
 
@@ -68,11 +74,13 @@ export class Statistics {
       daemons: [],
       locks: lockRows(),
       caches: native.cacheNames().map((_, index) => cacheRow(index)),
+      metrics: this.withMetrics ? metricsObject() : undefined,
       sockets: this.sockets.map(({ name }, index) => socketRow(name, queues[index]!)),
       workers: native.workers().map((worker) => this.workerRow(worker, isPaused)),
       generated_at: now,
       uptime: Math.max(0, Math.floor(now / 1000) - native.startedOn()),
       schema,
+      lock_figures: lockFigures(),
     }
   }
 
@@ -127,6 +135,8 @@ function cacheRow(index: number) {
     // From here on what uWSGI does not tell.
     bytes: cache.bytes,
     expired: cache.expired,
+    policy: cache.policy,
+    evictions: cache.evictions,
     repairs: cache.repairs,
     longest_chain: cache.longestChain,
     refused: refusedRow(cache),

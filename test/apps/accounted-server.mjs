@@ -17,7 +17,9 @@ const tunnel = (_request, socket, head) => {
 
 const server = pem
   ? (await import('node:https')).createServer({ key: readFileSync(pem), cert: readFileSync(pem) }, answer)
-  : createServer(what === 'limits' ? limits : {}, answer)
+  : createServer(what === 'limits' || what === 'ignores' ? limits : {}, answer)
 if (what === 'tunnels') server.on('upgrade', tunnel).on('connect', tunnel)
 if (what === 'answers') server.on('clientError', (_, socket) => socket.end('HTTP/1.1 418 No\r\n\r\n'))
+// Node asks about the same connection again when its time is over.
+if (what === 'ignores') server.on('clientError', (_, socket) => socket.write('no'))
 server.listen(0, '127.0.0.1', () => console.log(`listens at port ${server.address().port}`))

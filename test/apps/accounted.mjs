@@ -77,6 +77,13 @@ const answers = {
     uwsgi.cacheInc('begun')
     response.end('hello')
   },
+  /** As a router does that is mounted at a path, and more rudely. */
+  '/rewritten%0a?x': (request, response) => {
+    request.method = 'OTHER'
+    request.url = decodeURIComponent(request.url)
+    request.rawHeaders = undefined
+    response.req = undefined
+  },
   '/calls': (_, response) => response.end(String(uwsgi.cacheNum('begun'))),
 }
 

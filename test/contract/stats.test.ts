@@ -28,8 +28,8 @@ const sample = (name: string) =>
 /** Later issues bring these. */
 const notYet = ['metrics', 'spoolers', 'crons']
 const ours = {
-  document: ['generated_at', 'uptime', 'schema'],
-  cache: ['bytes', 'expired', 'repairs', 'longest_chain', 'refused'],
+  document: ['generated_at', 'uptime', 'schema', 'lock_figures'],
+  cache: ['bytes', 'expired', 'policy', 'evictions', 'repairs', 'longest_chain', 'refused'],
   worker: ['in_flight', 'core_overflows', 'loop_delay_p50', 'loop_delay_p99', 'loop_delay_max', 'beat_age'],
 }
 
@@ -37,6 +37,8 @@ test('idle: every client is satisfied, and every key is where uWSGI has it, in i
   const { read } = await start(t, ['-p', '2', '--threads', '2', ...caches, app('hangs.mjs')], 2)
   const document = await read()
   sameKeys(document, sample('idle'))
+  const uptime = await until('it is up for a second', async () => (await read()).uptime as number)
+  assert.ok(uptime < 60, `${uptime} seconds`)
   assert.deepEqual(
     document.workers.map(({ id, status, accepting, respawn_count }) => [id, status, accepting, respawn_count]),
     [
@@ -51,6 +53,34 @@ test('no cache and one worker: the smallest document satisfies them too', async 
   const document = await read()
   assert.deepEqual(document.caches, [])
   sameKeys(document, sample('smallest'), ['daemons', 'caches'])
+})
+
+test('with metrics: they stand between caches and sockets, unless they are left out', async (t) => {
+  const args = ['-p', '1', '--enable-metrics', '--metric', 'name=orders', app('hangs.mjs')]
+  const document = await (await start(t, args, 1)).read()
+  const keys = Object.keys(document)
+  assert.deepEqual(keys.slice(keys.indexOf('metrics') - 1, keys.indexOf('metrics') + 2), [
+    'caches',
+    'metrics',
+    'sockets',
+  ])
+  const metrics = document.metrics as Record<string, unknown>
+  assert.deepEqual(metrics['worker.1.respawns'], { type: 0, oid: '3.1.14', value: 1 })
+  assert.deepEqual(metrics.orders, { type: 0, oid: '', value: 0 })
+  const without = await (await start(t, ['--stats-no-metrics', ...args], 1)).read()
+  assert.equal('metrics' in without, false)
+})
+
+test('the figures of locks follow, one row for each user lock', async (t) => {
+  const { read } = await start(t, ['--locks', '1', app('hangs.mjs')], 1)
+  const { lock_figures } = (await read()) as unknown as { lock_figures: Row[] }
+  assert.deepEqual(
+    lock_figures.map(({ name, kind, pid, waiters }) => [name, kind, pid, waiters]),
+    [
+      ['user 0', 'plain', 0, 0],
+      ['user 1', 'plain', 0, 0],
+    ],
+  )
 })
 
 test('busy: the request is told as uWSGI tells it, without its secrets', async (t) => {

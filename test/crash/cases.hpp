@@ -12,7 +12,11 @@ using Names = std::vector<std::string>;
 // Four stripes, six items: an image of it is eight pages. Time stands at 1,000;
 // what expires at 500 is gone.
 constexpr uint64_t kNow = 1000, kPast = 500, kLater = 9000;
-inline CacheSpec SmallCache() { return Spec("small", 6, 48, 100, 4); }
+inline CacheSpec SmallCache(Policy policy) {
+  CacheSpec spec = Spec("small", 6, 48, 100, 4);
+  spec.policy = policy;
+  return spec;
+}
 
 // What a reader can see: name to value, flags and expiry in one text.
 using Contents = std::map<std::string, std::string>;
@@ -103,6 +107,40 @@ inline const Start kStarts[] = {
      }},
 };
 
+// With a policy there is always room, so what differs begins where none is left.
+inline const Start kFullStarts[] = {
+    {"one free slot",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], "taken");
+       return same[0];
+     }},
+    {"full, never evicted",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 6; i++) Put(cache, me, other[i], "taken");
+       return same[0];
+     }},
+    {"full, worn, some read",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (int round = 0; round < 3; round++)
+         for (size_t i = 0; i < 9; i++) Put(cache, me, other[i], "round " + std::to_string(round));
+       for (size_t i : {size_t{3}, size_t{6}})
+         cache.Read(me, KeyFor(cache, other[i]), Cache::kCounted, [](const uint8_t*, const Found&) {});
+       return same[0];
+     }},
+    {"full, the key is next",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same[0], "a number");
+       for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], "taken");
+       return same[0];
+     }},
+    {"full, long keys, expired",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same.back(), "long"), Put(cache, me, same[same.size() - 2], "middle", kPast);
+       for (size_t i = 0; i < 4; i++) Put(cache, me, other[i], "taken");
+       return same[1];
+     }},
+};
+
 struct Operation {
   const char* name;
   bool piecemeal;  // item by item: a death leaves some of them
@@ -126,6 +164,10 @@ inline const Operation kOperations[] = {
      [](Cache& cache, const Caller& caller, const std::string& target) {
        uint64_t result = 0;
        return cache.Add(caller, KeyFor(cache, target), 1, 0, &result);
+     }},
+    {"get", false,
+     [](Cache& cache, const Caller& caller, const std::string& target) {
+       return cache.Read(caller, KeyFor(cache, target), Cache::kCounted, [](const uint8_t*, const Found&) {});
      }},
     {"mul", false,
      [](Cache& cache, const Caller& caller, const std::string& target) {

@@ -63,14 +63,17 @@ inline std::string OwnName(uint32_t worker, uint32_t key) {
 }
 inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_string(counter); }
 
-// The two caches of the storm. `wild` is too small for its keys: it is full,
-// expires, is swept and cleared. `kept` loses nothing, so all of it is known.
+// The caches of the storm. `wild` is too small for its keys: it is full,
+// expires, is swept and cleared; `evicting` is another that makes room instead.
+// `kept` loses nothing, so all of it is known.
 // Chains are long on purpose: they are walked under the lock, where the storm
 // wants its victims.
-enum : uint32_t { kWild, kKept };
+enum : uint32_t { kWild, kKept, kEvicting };
 
 inline std::vector<CacheSpec> StormCaches() {
-  return {Spec("wild", 400, 512, 100, 64), Spec("kept", 448, 256, 100, 32)};
+  CacheSpec evicting = Spec("evicting", 400, 512, 100, 64);
+  evicting.policy = kLru;
+  return {Spec("wild", 400, 512, 100, 64), Spec("kept", 448, 256, 100, 32), evicting};
 }
 
 }  // namespace uwshm::test

@@ -207,6 +207,9 @@ class LockBoundaries {
     // In a death while the lock was held by the survivor, it still is.
     if (case_->survivor && case_->act != kLookAndLetGo && locks().Unlock(lock_, hold_.word, caller_) != Status::kOk)
       return Fail(how, "the survivor lost its lock");
+    const bool in_order = lock_ != 0 && !waits_.empty();
+    if (in_order && locks().TryLock(lock_, locks().NewOwner(caller_, 0)) != Status::kBusy)
+      return Fail(how, "a stranger overtakes those who wait");
     std::vector<bool> served(waits_.size());
     for (size_t turn = 0; turn < waits_.size(); turn++) {
       size_t who = waits_.size();

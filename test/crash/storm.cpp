@@ -212,14 +212,20 @@ class Storm {
   void CheckCell(uint32_t id) {
     const uint32_t thread = ledger_->workers[id].thread - 1;
     if (thread == UINT32_MAX) return;
-    // Whoever has just come may have got the slot, and be at work.
-    for (uint32_t other = 0; other < kWorkers; other++)
-      if (other != id && ledger_->workers[other].thread == thread + 1) return;
     for (auto& cache : instance_.caches()) {
       const Cell& cell = CellsOf(*cache)[thread];
-      if (cell.intent.armed != 0) Broken("an intent for " + cache->name() + " outlives its thread");
-      if (cell.reserved != 0) lost_++, Broken("a slot of " + cache->name() + " stays reserved for a dead thread");
+      const bool armed = cell.intent.armed != 0, reserved = cell.reserved != 0;
+      if (!(armed || reserved) || HasNewOwner(thread, id)) continue;
+      if (armed) Broken("an intent for " + cache->name() + " outlives its thread");
+      if (reserved) lost_++, Broken("a slot of " + cache->name() + " stays reserved for a dead thread");
     }
+  }
+
+  // Whoever has just come may have got the slot: it says so before its first call.
+  bool HasNewOwner(uint32_t thread, uint32_t dead) {
+    for (uint32_t id = 0; id < kWorkers; id++)
+      if (id != dead && ledger_->workers[id].thread == thread + 1) return true;
+    return false;
   }
 
   // One key per stripe: serving all of them is what "back in service" means.
@@ -237,7 +243,7 @@ class Storm {
   uint64_t Probe(uint64_t since_us) {
     Beat("asking for service");
     for (uint32_t c = 0; c < probes_.size(); c++)
-      for (const std::string& name : probes_[c]) ProbeKey(*instance_.caches()[c], name, c == kWild);
+      for (const std::string& name : probes_[c]) ProbeKey(*instance_.caches()[c], name, c != kKept);
     // A key that is new needs a slot of the pool.
     const std::string name = "fresh";  // a Key points to its text
     const Key fresh = KeyFor(kept(), name);

@@ -1,5 +1,6 @@
 // Rows that outlive their workers: what is counted, and what a death leaves.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "child.hpp"
 
@@ -119,6 +120,16 @@ TEST_F(AccountingTest, AHeadIsNeverTorn) {
   }
   *stop = 1;
   EXPECT_EQ(seen, 2000u);
+}
+
+TEST_F(AccountingTest, CountingTakesNoMemoryForHeadsThatNobodyWrote) {
+  Accounting many;
+  ASSERT_EQ(many.Create(kInstance, 8, 4096, 77, 1000), Status::kOk);
+  for (uint32_t id = 1; id <= 8; id++) EXPECT_EQ(many.Requests(id), 0u);
+  struct stat memory;
+  ASSERT_EQ(fstat(many.segment().fd(), &memory), 0);
+  EXPECT_LT(memory.st_blocks * 512, 4 << 20) << "of " << memory.st_size;
+  many.segment().Abandon();
 }
 
 TEST_F(AccountingTest, ASegmentOfAnotherGeometryIsRefused) {

@@ -147,9 +147,10 @@ TEST_F(ProcessTableTest, AClaimantWhoseSlotIsGivenAwayMeanwhileTakesAnother) {
     return static_cast<int>(other->processes().own_slot());
   });
   EXPECT_TRUE(Eventually([&] { return contested.claimed == static_cast<uint32_t>(late.pid()); }));
-  contested.claimed = 1;  // of another process, which is about to come
-  pthread_mutex_unlock(&contested.life);
+  contested.claimed = 1;  // of another process, which is here already, and stays
   EXPECT_EQ(late.ExitCode(), 2);
+  contested.claimed = 0;
+  pthread_mutex_unlock(&contested.life);
 }
 
 TEST_F(ProcessTableTest, WithoutAFreeSlotAProcessIsRefused) {

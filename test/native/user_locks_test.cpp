@@ -214,9 +214,9 @@ TEST_P(UserLocksTest, FairIsFirstComeFirstServed) {
   for (uint32_t i = 0; i < 6; i++) {
     children.push_back(Do([&, i](const Other& other) {
       if (other.Lock(lock) != Status::kOk) return 1;
-      const bool in_order = (*turn)++ == i;
+      const bool in_order = (*turn)++ == i, inherited = other.locks().Inherited(lock, other.owner.word);
       other.Unlock(lock);
-      return in_order ? 0 : 2;
+      return inherited ? 3 : in_order ? 0 : 2;
     }));
     ASSERT_TRUE(Eventually([&] { return Waiting() == i + 1; }));
   }
@@ -351,6 +351,37 @@ TEST_P(UserLocksTest, MoreWaitersThanThereIsRoomForAreRefused) {
   EXPECT_EQ(locks().Check(), "");
   for (RecordIndex one : records) EXPECT_EQ(locks().Leave(one, caller_), Status::kNotFound);
   EXPECT_EQ(Lock(0, 1000), Status::kBusy);
+}
+
+// In one process, so that ThreadSanitizer sees whether a lock orders what it protects.
+TEST_P(UserLocksTest, ThreadsCountUnderEveryKindOfLockAndLoseNothing) {
+  constexpr uint32_t kThreads = 4, kTurns = 2000;
+  const uint32_t kinds[] = {0, Named("fair", UserLock::kFair), Named("both", UserLock::kReadWrite)};
+  uint64_t counts[3] = {};  // plain words: the locks are all that keeps them right
+  std::atomic<uint32_t> faults{0};
+  std::vector<std::thread> threads;
+  for (uint32_t i = 0; i < kThreads; i++)
+    threads.emplace_back([&, i] {
+      Caller caller{};
+      Need(instance_.EnterThread(&caller) == Status::kOk, "no slot for a thread");
+      const LockOwner owner = locks().ThreadOwner(caller);
+      Dice dice(i);
+      for (uint32_t turn = 0; turn < kTurns; turn++)
+        for (uint32_t which = 0; which < 3; which++) {
+          if (which == 2 && dice.Below(2) == 0) {
+            if (locks().Lock(kinds[which], owner, Share::kYes, kForEver, caller) != Status::kOk) faults++;
+            if (counts[which] > kThreads * kTurns) faults++;
+            if (locks().Unshare(kinds[which], owner.word, caller) != Status::kOk) faults++;
+          }
+          if (locks().Lock(kinds[which], owner, Share::kNo, kForEver, caller) != Status::kOk) faults++;
+          counts[which]++;
+          if (locks().Unlock(kinds[which], owner.word, caller) != Status::kOk) faults++;
+        }
+      instance_.LeaveThread(caller);
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(faults, 0u);
+  for (uint64_t count : counts) EXPECT_EQ(count, uint64_t{kThreads} * kTurns);
 }
 
 // Processes that take locks of every kind and die at random moments: nobody

@@ -240,6 +240,17 @@ test("the application's own answer to what cannot be read stays its own", async 
   await accounts.become({ requests: 1, tx, exceptions: 0, readErrors: 1, writeErrors: 0 })
 })
 
+test('what cannot be read and is not hung up on stays one request, however often Node complains of it', async (t) => {
+  const { port, accounts } = await serveItself(t, 'ignores')
+  const socket = open(t, port)
+  socket.write('NONSENSE\r\n\r\n')
+  await until('Node complains twice', () => socket.received.length >= 4)
+  assert.equal(await accounts.inFlight(), 1)
+  socket.destroy()
+  const { requests, readErrors } = await accounts.settled(1)
+  assert.deepEqual([requests, readErrors], [1, 1])
+})
+
 test('requests over TLS count as others do', async (t) => {
   const pem = join(folder(t), 'self.pem')
   const how = [
@@ -309,6 +320,20 @@ test('a request tells its first line at once, even when it blocks its worker, an
     const [{ delayMax, beatAge }] = (await accounts.workers()) as [Figures]
     return beatAge >= 0 && delayMax < 200_000
   })
+})
+
+test('whatever the application makes of its request, what the client sent is told', async (t) => {
+  const { port, accounts } = await serve(t)
+  const head = async () => ((await accounts.workers()) as [Figures])[0].cores[0]!.head
+  const socket = open(t, port)
+  socket.write(ask('/rewritten%0a?x', { headers: 'Authorization: secret\r\n' }))
+  const full = await until('its headers are told', async () => (await head())?.includes('Host') && (await head()))
+  assert.match(
+    full,
+    /^GET\n\/rewritten%0a\?x\n1\.1\n127\.0\.0\.1\n\d+\n127\.0\.0\.1\n\d+\nHost\na\nAuthorization\nsecret$/,
+  )
+  socket.destroy()
+  await accounts.become({ requests: 1, tx: 0, exceptions: 0, readErrors: 0, writeErrors: 1 })
 })
 
 test('accounts outlive the worker: its successor goes on, and counts its own from 0', async (t) => {

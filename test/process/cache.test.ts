@@ -12,6 +12,7 @@ create({
     { name: 'tiny', items: 3, blocksize: 16, keysize: 8 },
     { name: 'huge', items: 1, blocksize: 2 ** 28 },
     { name: 'from ten', items: 10, math_initial: 10n },
+    { name: 'ordered', items: 10, hash: 'djb33x', hashsize: 65536 },
     { name: 'chosen', items: 5000, blocksize: 8, hash: 'murmur2', lastmod: true },
   ],
 })
@@ -278,6 +279,12 @@ test('scan goes over the keys with a prefix, delPrefix removes them', () => {
   assert.equal(pages.delPrefix(''), 600)
 })
 
+test("djb33x gives uWSGI's order of keys", () => {
+  const ordered = uwsgi.cache('ordered')
+  for (const key of ['a', 'b', 'c']) ordered.set(key, 'v')
+  assert.deepEqual(ordered.keys(), ['a', 'c', 'b'])
+})
+
 test('with a hash whose chains can be chosen, a chain takes so much and no more', () => {
   const chosen = uwsgi.cache('chosen')
   // murmur2 overlooks the last two of six bytes.
@@ -287,7 +294,7 @@ test('with a hash whose chains can be chosen, a chain takes so much and no more'
   assert.equal(chosen.refusal, 'CROWDED')
   assert.throws(() => uwsgi.cache('chosen', { strict: true }).set('keys~~', 'v'), code('CROWDED'))
   assert.equal(chosen.set('another', 'v'), true)
-  const figures = native.cacheFigures(4)
+  const figures = native.cacheFigures(5)
   assert.equal(figures.hash, 'murmur2')
   assert.equal(figures.longestChain, 1024)
   assert.equal(figures.refused.CROWDED, 77)
@@ -296,7 +303,7 @@ test('with a hash whose chains can be chosen, a chain takes so much and no more'
 test('figures tell refusals by reason, expired items, memory, and the last change where it is wanted', () => {
   const chosen = uwsgi.cache('chosen')
   chosen.clear()
-  const before = native.cacheFigures(4)
+  const before = native.cacheFigures(5)
   const now = Date.now() / 1000
   assert.ok(Math.abs(before.lastModifiedAt - now) < 3, `${before.lastModifiedAt} at ${now}`)
   assert.equal(native.cacheFigures(0).lastModifiedAt, 0)
@@ -313,7 +320,7 @@ test('figures tell refusals by reason, expired items, memory, and the last chang
     () => chosen.div('c', 0),
   ])
     assert.ok(!refused())
-  assert.deepEqual(native.cacheFigures(4).refused, {
+  assert.deepEqual(native.cacheFigures(5).refused, {
     ...before.refused,
     EXISTS: 1,
     CHANGED: 1,
@@ -378,7 +385,7 @@ test('an unknown cache is named, with those there are', () => {
   assert.throws(() => uwsgi.cacheGet('k', 'pagse'), {
     name: 'UwsgiError',
     code: 'UNKNOWN_CACHE',
-    message: 'no cache named pagse; known: pages, tiny, huge, from ten, chosen',
+    message: 'no cache named pagse; known: pages, tiny, huge, from ten, ordered, chosen',
   })
 })
 

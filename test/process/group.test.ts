@@ -111,7 +111,7 @@ test('a worker knows its id, its master, its start, the number of workers and th
   const [masterpid, numproc, theVersion, startedOn, id, pid] = facts
   assert.deepEqual([masterpid, numproc, theVersion], [master.pid, 3, version])
   assert.ok(startedOn! >= before && startedOn! <= Date.now() / 1000)
-  assert.match(master.log, new RegExp(`spawned uWSGI worker ${id} \\(pid: ${pid},`))
+  assert.match(master.log, new RegExp(`spawned uWSGI worker ${id} \\(pid: ${pid}, cores: 8\\)`))
 })
 
 test('opt is what the operator wrote, frozen', async (t) => {

@@ -326,6 +326,17 @@ test('names are shared by all, of one kind each, and their number is bounded', a
     code: 'LOCKS_FULL',
     message: 'no room for lock third: all 5 locks are in use; use fewer names, or raise --locks-max',
   })
+
+  // Those who wait need room as well: 16 places for each lock.
+  const crowd = await workers.result(
+    b,
+    `const all = await Promise.allSettled(Array.from({ length: 81 }, () => uwsgi.namedLock('billing', { fair: true }).lockAsync({ timeout: 300 })))
+    return all.map(({ value, reason }) => reason?.message ?? value)`,
+  )
+  assert.deepEqual(crowd, [
+    ...Array.from({ length: 80 }, () => null),
+    'lock user billing: all 80 places for those who wait are taken; let fewer wait, or raise --locks-max',
+  ])
 })
 
 test('read-write: readers together, a writer alone, nobody overtakes it, and dead readers are found', async (t) => {

@@ -104,14 +104,14 @@ function raw(path: string, t: TestContext) {
 
 test('a pause lets what runs finish and what comes wait; the next SIGTSTP has it answered', async (t) => {
   const { master, http, running, finish } = await slow(t)
-  const old = get({ socketPath: http })
+  const agent = new Agent({ keepAlive: true })
+  t.after(() => agent.destroy())
+  const old = get({ socketPath: http, agent })
   await running(1)
   await pause(master, 1)
   await until('the statistics tell', async () => (await statuses(master)).join() === 'busy,pause')
 
   const answered: Answer[] = []
-  const agent = new Agent({ keepAlive: true })
-  t.after(() => agent.destroy())
   const quick = { socketPath: http, path: '/quick', agent }
   const fresh = Promise.all([1, 2, 3].map(async () => answered.push(await get(quick))))
   await waiting(master, 3)

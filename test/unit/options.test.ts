@@ -38,6 +38,10 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
         hashsize: 1024,
         blocks: 100,
         hash: 'keyed',
+        purge_lru: false,
+        policy: 'none',
+        clear_on_full: false,
+        sweep_on_full: 0,
         ignore_full: false,
         lastmod: false,
         no_expire: false,
@@ -160,7 +164,9 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',
     '--cache2 name=a,items': '--cache2: items needs a value: items=N',
     '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
-    '--cache2 name=a,items=5,lru=1': '--cache2: lru is a key of uWSGI that is not built here yet; leave it out',
+    '--cache2 name=a,items=5,bitmap=1': '--cache2: bitmap is a key of uWSGI that is not built here yet; leave it out',
+    '-p 100 --threads 1000': '--threads: 1000 is not at most 655 with 100 workers',
+    '--locks 5 --locks-max 5': '--locks-max: 5 is not above --locks (5)',
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
@@ -230,4 +236,30 @@ test('options are kept as they were written, by the names used', () => {
 test('what is accepted for uWSGI cannot be turned off', () => {
   assert.equal(parse('--die-on-term').dieOnTerm, true)
   assert.throws(() => parse('--die-on-term=0'), /--die-on-term: off is not possible: SIGTERM always stops/)
+})
+
+test('a policy is one of those there are, and purge_lru is the name that uWSGI has for one', () => {
+  const policyOf = (keys: string) => parse(`--cache2 name=c,items=1,${keys}`).cache2[0]!.policy
+  assert.equal(policyOf('keysize=8'), 'none')
+  assert.equal(policyOf('purge_lru=1'), 'lru')
+  assert.equal(policyOf('lru'), 'lru')
+  assert.equal(policyOf('purge_lru=0'), 'none')
+  assert.equal(policyOf('lru=1,policy=lru-strict'), 'lru-strict')
+  assert.equal(policyOf('policy=sieve'), 'sieve')
+  assert.match(
+    refusal('--cache2 name=c,items=1,policy=lfu'),
+    /policy: 'lfu' is not one of none, lru, lru-strict, sieve$/,
+  )
+  assert.match(
+    refusal('--cache2 name=c,items=1,lru=1,policy=sieve'),
+    /policy: sieve is not possible with purge_lru: leave one out$/,
+  )
+  assert.match(
+    refusal('--cache2 name=c,items=1,lru=1,clear_on_full'),
+    /clear_on_full: on is not possible with policy=lru: leave one out$/,
+  )
+  assert.equal(
+    parse('--cache2 name=c,items=1,clear_on_full,sweep_on_full=5,ignore_full').cache2[0]!.clear_on_full,
+    true,
+  )
 })

@@ -14,15 +14,12 @@
 #include <ctime>
 #include <mutex>
 
+#include "../sweeper.hpp"
 #include "environment.hpp"
 #include "process_end.hpp"
 
 namespace uwshm {
 namespace {
-
-// Housekeeping runs in the master's event loop: a few milliseconds at a time.
-constexpr uint32_t kHousekeepingPatienceMs = 20;
-constexpr uint64_t kSweptAtATime = 10000;
 
 struct Process {
   std::mutex mutex;
@@ -165,6 +162,10 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
     const std::string hash = Napi::Value(row[6u]).As<Napi::String>();
     while (spec.rules.hash < kHashKinds && hash != kHashNames[spec.rules.hash]) spec.rules.hash++;
     spec.rules.ways = (is(7) ? uint32_t{kKeepsModified} : 0) | (is(8) ? uint32_t{kNotSwept} : 0);
+    const std::string policy = Napi::Value(row[9u]).As<Napi::String>();
+    while (spec.policy < kPolicies && policy != kPolicyNames[spec.policy])
+      spec.policy = static_cast<Policy>(spec.policy + 1);
+    if (is(10)) spec.rules.ways |= kCleared;
     Draw(&spec.seed, sizeof spec.seed);
     // What full use touches; keys over 64 bytes are too rare to refuse a start for.
     needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
@@ -282,6 +283,8 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   put("miss", figures.misses);
   put("full", figures.full);
   put("repairs", figures.repairs);
+  put("evictions", figures.evictions);
+  row["policy"] = kPolicyNames[geometry.policy];
   put("expired", figures.expired);
   put("longestChain", figures.longest_chain);
   put("bytes", cache->segment().Resident());
@@ -303,13 +306,22 @@ Napi::Value CheckCache(const Napi::CallbackInfo& info) {
   return fault.empty() ? info.Env().Null() : Napi::String::New(info.Env(), fault);
 }
 
-Napi::Value Sweep(const Napi::CallbackInfo& info) {
-  if (!Home(info).Enter()) return Undefined(info);
-  Caller caller = Home(info).caller;
-  caller.patience_ms = kHousekeepingPatienceMs;
-  uint64_t removed = 0;
-  for (auto& cache : ProcessInstance()->caches()) removed += cache->Sweep(caller, kSweptAtATime);
-  return Napi::Number::New(info.Env(), static_cast<double>(removed));
+Napi::Value StartSweeper(const Napi::CallbackInfo& info) {
+  Environment& home = Home(info);
+  Instance* instance = Attached(info);
+  if (instance == nullptr) return Undefined(info);
+  static auto* sweeper = new Sweeper;  // never destroyed: the thread may outlive static destructors
+  sweeper->Stop();
+  switch (sweeper->Start(*instance, info[0].As<Napi::Number>().Uint32Value())) {
+    case Status::kOk: break;
+    case Status::kNoThreadSlot:
+      return home.Throw("TOO_MANY_THREADS", {std::to_string(instance->processes().geometry().threads)}),
+             Undefined(info);
+    default: return home.Throw("NO_THREAD", {"the sweeper"}), Undefined(info);
+  }
+  static const int at_exit = atexit([] { sweeper->Stop(); });
+  static_cast<void>(at_exit);
+  return Undefined(info);
 }
 
 Napi::Value Reclaim(const Napi::CallbackInfo& info) {
@@ -369,7 +381,7 @@ void InitInstance(napi_env env, napi_value target) {
   add("cacheNames", CacheNames);
   add("cacheFigures", FiguresOf);
   add("checkCache", CheckCache);
-  add("sweep", Sweep);
+  add("startSweeper", StartSweeper);
   add("reclaim", Reclaim);
   add("processes", Processes);
   add("locks", Locks);

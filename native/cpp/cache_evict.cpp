@@ -1,0 +1,184 @@
+// Who goes when there is no room: the heap of all slots, and one eviction.
+// cache_layout.hpp has the drawing.
+//
+// Why a heap that is wrong on purpose: an exact list would have to be edited by
+// every hit, under a lock. A rank that is only ever too old may be corrected
+// when it comes to the top, and that is enough to be exact: once the slot on top
+// was not used since its rank says, no slot below it can be older.
+//
+// The slot on top is ranked as new *before* its item is taken off: the next who
+// needs room then looks at another one, and if this one dies on the way the item
+// has merely had another lap.
+#include <cstdlib>
+
+#include "cache.hpp"
+
+namespace uwshm {
+namespace {
+
+void InThisOrder() { std::atomic_signal_fence(std::memory_order_seq_cst); }
+
+}  // namespace
+
+void Cache::Displace(const Caller& caller, Note& note, Slot slot) {
+  const Slot was = note.slot.load(std::memory_order_relaxed);
+  if (ValidSlot(was)) {
+    UsedAt(was, note.used.load(std::memory_order_relaxed));
+  } else {
+    // The first note here, perhaps of this thread at all: readers stop at `noters`.
+    uint32_t noters = order_->noters.load(std::memory_order_relaxed);
+    while (noters <= caller.thread &&
+           !order_->noters.compare_exchange_weak(noters, caller.thread + 1, std::memory_order_relaxed)) {
+    }
+  }
+  note.slot.store(slot, std::memory_order_release);
+}
+
+uint64_t Cache::LastUseOf(Slot slot) const {
+  uint64_t last = At(slot).used.load(std::memory_order_relaxed);
+  const uint32_t said = order_->noters.load(std::memory_order_relaxed);
+  const uint32_t noters = said < geometry_.threads ? said : geometry_.threads;
+  for (uint32_t thread = 0; thread < noters; thread++) {
+    const Note& note = notes_[uint64_t{thread} * kNotes + slot % kNotes];
+    if (note.slot.load(std::memory_order_acquire) != slot) continue;
+    const uint64_t used = note.used.load(std::memory_order_relaxed);
+    if (used > last) last = used;
+  }
+  return last;
+}
+
+void Cache::Enlist(Slot slot) {
+  const uint32_t listed = order_->listed.load(std::memory_order_relaxed);
+  if (listed >= slots_ || listed_[slot].load(std::memory_order_relaxed) != 0) return;
+  // Nothing goes after it, so it has its place already.
+  const uint32_t lap = geometry_.policy == kSieve ? order_->lap.load(std::memory_order_relaxed) + 1 : 0;
+  ranks_[listed] = {NextTick(), slot, lap};
+  InThisOrder();
+  order_->listed.store(listed + 1, std::memory_order_relaxed);
+  InThisOrder();
+  listed_[slot].store(1, std::memory_order_relaxed);
+  InThisOrder();
+}
+
+Status Cache::EnlistSpare(const Caller& caller) {
+  Guard guard(*locks_, PoolLock(), caller, *this);
+  if (guard.status() == Status::kOk) Enlist(SpareOf(caller.thread));
+  return guard.status();
+}
+
+void Cache::ReplaceTop(const Rank& rank) {
+  order_->sinking = rank;
+  InThisOrder();
+  order_->gap.store(1, std::memory_order_relaxed);
+  InThisOrder();
+  Sink();
+}
+
+// Four to a node: 16 bytes each, so the siblings lie in one cache line.
+void Cache::Sink() {
+  const uint64_t listed = order_->listed.load(std::memory_order_relaxed);
+  uint64_t at = order_->gap.load(std::memory_order_relaxed) - 1;
+  for (;;) {
+    const Rank* least = &order_->sinking;
+    for (uint64_t child = 4 * at + 1; child <= 4 * at + 4 && child < listed; child++)
+      if (Precedes(ranks_[child], *least)) least = &ranks_[child];
+    if (least == &order_->sinking) break;
+    ranks_[at] = *least;
+    InThisOrder();
+    at = static_cast<uint64_t>(least - ranks_);
+    order_->gap.store(static_cast<uint32_t>(at + 1), std::memory_order_relaxed);
+    InThisOrder();
+  }
+  ranks_[at] = order_->sinking;
+  InThisOrder();
+  order_->gap.store(0, std::memory_order_relaxed);
+  InThisOrder();
+}
+
+void Cache::RepairOrder() {
+  const uint32_t listed = order_->listed.load(std::memory_order_relaxed);
+  if (listed == 0 || listed > slots_) return;
+  const Slot last = ranks_[listed - 1].slot;
+  if (ValidSlot(last)) listed_[last].store(1, std::memory_order_relaxed);
+  const uint32_t gap = order_->gap.load(std::memory_order_relaxed);
+  if (gap != 0 && gap <= listed) Sink();
+}
+
+Rank Cache::Reconsidered(const Rank& rank) {
+  if (geometry_.policy != kSieve) {
+    const uint64_t used = LastUseOf(rank.slot);
+    return {used > rank.used ? used : rank.used, rank.slot, rank.lap};
+  }
+  std::atomic<uint64_t>& word = At(rank.slot).used;
+  const uint64_t used = word.load(std::memory_order_relaxed), born = used & ~kVisited;
+  const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
+  if (used == born) return born > rank.used ? Rank{born, rank.slot, lap} : rank;
+  word.store(born, std::memory_order_relaxed);
+  return {born, rank.slot, lap + 1};
+}
+
+Status Cache::NextToGo(uint32_t* looks, Rank* victim) {
+  // So many under one lock that nobody waits for long.
+  for (int look = 0; look < 256; look++) {
+    const uint32_t listed = order_->listed.load(std::memory_order_relaxed);
+    if (listed == 0 || listed > slots_ || !ValidSlot(ranks_[0].slot)) return Status::kCorrupt;
+    const Rank top = ranks_[0];
+    const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
+    if (static_cast<int32_t>(top.lap - lap) > 0) order_->lap.store(top.lap, std::memory_order_relaxed);
+    const Rank now = Reconsidered(top);
+    const bool lives_on = Precedes(top, now) && *looks > 0;
+    if (!lives_on) {
+      *victim = now;
+      ReplaceTop({NextTick(), top.slot, LapOfNext(listed)});
+      return Status::kOk;
+    }
+    --*looks;
+    ReplaceTop(now);
+  }
+  return Status::kOk;
+}
+
+// What comes now is met by the hand at the end of its way; if it is there already,
+// at the end of the next.
+uint32_t Cache::LapOfNext(uint32_t listed) const {
+  const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
+  if (geometry_.policy != kSieve) return lap;
+  for (uint32_t child = 1; child <= 4 && child < listed; child++)
+    if (ranks_[child].lap == lap) return lap;
+  return lap + 1;
+}
+
+bool Cache::BucketOf(Slot slot, uint32_t* bucket) const {
+  const uint32_t size = At(slot).key_size.load(std::memory_order_relaxed);
+  if (size == 0 || size > geometry_.keysize) return false;
+  uint8_t brief[kMiddleKey];
+  uint8_t* bytes = size <= sizeof brief ? brief : static_cast<uint8_t*>(malloc(size));
+  if (bytes == nullptr) return false;
+  CopyOut(bytes, KeyBytesOf(slot, size), size);
+  Key key{};
+  KeyOf(bytes, size, &key);
+  if (bytes != brief) free(bytes);
+  *bucket = key.bucket;
+  return true;
+}
+
+Status Cache::Evict(const Caller& caller, const Rank& victim) {
+  uint32_t bucket = 0;
+  if (!BucketOf(victim.slot, &bucket)) return Status::kNotFound;
+  const uint32_t stripe = bucket & stripe_mask_;
+  Guard guard(*locks_, StripeLock(stripe), caller, *this);
+  if (guard.status() != Status::kOk) return guard.status();
+  // The key was read without the lock. If it was another's, the slot is not in this bucket.
+  Place place{buckets_[bucket].load(std::memory_order_relaxed), bucket};
+  for (uint32_t steps = 0; place.slot != victim.slot; steps++) {
+    if (place.slot == 0) return Status::kNotFound;
+    if (!ValidSlot(place.slot) || steps > slots_) return Status::kCorrupt;
+    place = {At(place.slot).chain_next.load(std::memory_order_relaxed), LinkAfter(place.slot)};
+  }
+  if (Precedes(victim, Reconsidered(victim))) return Status::kNotFound;
+  Unlink(caller, stripe, place);
+  Bump(cells_[caller.thread].evictions);
+  return Status::kOk;
+}
+
+}  // namespace uwshm
