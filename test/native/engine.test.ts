@@ -1,14 +1,17 @@
-// The engine's own tests, which know nothing of Node: GoogleTest over its parts.
+// The engine's own tests, which know nothing of Node: GoogleTest over its parts. In
+// CI under AddressSanitizer and UBSan, which see what plain runs do not.
 
 import { strict as assert } from 'node:assert'
 import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import { make, run } from './programs.ts'
 
-test('the engine passes its own tests without Node', (t) => {
+const variant = process.env.CI === 'true' ? 'asan' : 'plain'
+
+test(`the engine passes its own tests without Node (${variant})`, (t) => {
   if (!hasGoogleTest()) return t.skip('missing: GoogleTest (Debian: libgtest-dev)')
-  make('out/plain/engine_test')
-  const { status, output } = run('out/plain/engine_test', '--gtest_brief=1')
+  make(`out/${variant}/engine_test`, `VARIANT=${variant}`)
+  const { status, output } = run(`out/${variant}/engine_test`, '--gtest_brief=1')
   assert.equal(status, 0, output)
   t.diagnostic(output.trim().split('\n').at(-1) ?? '')
 })

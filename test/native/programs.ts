@@ -4,8 +4,8 @@ import { strict as assert } from 'node:assert'
 import { spawnSync } from 'node:child_process'
 import { availableParallelism } from 'node:os'
 
-export function make(target: string) {
-  const { status, output } = run('make', '--silent', `--jobs=${availableParallelism()}`, target)
+export function make(target: string, ...settings: string[]) {
+  const { status, output } = run('make', '--silent', `--jobs=${availableParallelism()}`, ...settings, target)
   assert.equal(status, 0, output)
 }
 

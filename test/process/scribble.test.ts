@@ -11,7 +11,7 @@ import { native } from '../../dist/native.js'
 // One bucket and 16 thread slots: the offsets below follow from cache_layout.hpp.
 create({ cache2: [{ name: 'victim', items: 100, blocksize: 8192, hashsize: 1 }], maxProcesses: 4 })
 const cache = uwsgi.cache('victim')
-const segment = native.instance().fds[4]!
+const segment = native.instance().fds.at(-1)!
 const bucket = 8192
 const poolHead = 320
 const linkOf = (slot: number) => 12288 + slot * 64
