@@ -132,7 +132,7 @@ Status Instance::DefineMetrics(const std::vector<MetricSpec>& specs, uint32_t fa
 uint32_t Instance::Reclaim(uint32_t patience_ms) {
   Guard guard(locks_, ProcessTable::kTableLock, Nobody(patience_ms), processes_);
   if (guard.status() != Status::kOk) return 0;
-  auto bury = [this](uint32_t slot) { return user_locks_.Bury(slot, Nobody(kReclaimPatienceMs)); };
+  auto bury = [this](uint32_t slot) { return user_locks_.BurySlot(slot, Nobody(kReclaimPatienceMs)); };
   return processes_.Reclaim(bury, [this](uint32_t thread) {
     // In the dead thread's name: its own intent record covers what we do, so
     // if we die too, the next one finds a dead thread as we did.

@@ -195,7 +195,7 @@ Status UserLocks::Look(RecordIndex index, const Caller& caller, bool doubtful) {
 
   const uint32_t lock = record.lock.load(std::memory_order_relaxed);
   if (word & kShared) BuryHolders(lock, caller);
-  else if (OwnerOf(word) != 0 && Gone(word)) Bury(SlotOf(word), caller);
+  else if (OwnerOf(word) != 0 && Gone(word)) Bury(ProcessOf(word), caller);
   else if (Guard guard(*guards_, GuardOf(lock), caller, *this, Guard::kTry); guard.status() == Status::kOk)
     Serve(row);  // whoever let go may have died before it did
   return Look(index, caller, false);
@@ -271,7 +271,7 @@ bool UserLocks::IsLocked(uint32_t lock, const Caller& caller) {
   const uint64_t word = row.word.load(std::memory_order_acquire);
   if (IsFree(word)) return false;
   if (word & kShared) BuryHolders(lock, caller);
-  else if (Gone(word)) Bury(SlotOf(word), caller);
+  else if (Gone(word)) Bury(ProcessOf(word), caller);
   else return true;
   return !IsFree(row.word.load(std::memory_order_acquire));
 }
@@ -358,6 +358,10 @@ RecordIndex UserLocks::ClaimRecord(const LockOwner& owner) {
 void UserLocks::FreeRecord(WaitRecord& record) {
   record.state.store(WaitRecord::kUnqueued, std::memory_order_relaxed);
   record.owner.store(0, std::memory_order_release);
+}
+
+uint64_t UserLocks::ProcessIn(uint32_t slot) const {
+  return ProcessOf(Make(slot, processes_->process(slot).generation.load(std::memory_order_acquire), 0));
 }
 
 bool UserLocks::Gone(uint64_t owner) const {

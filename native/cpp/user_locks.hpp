@@ -115,9 +115,15 @@ class UserLocks final : public Repairable {
   // kExists: there is one, of another kind.
   Status Named(const std::string& name, uint32_t kind, const Caller& caller, uint32_t* lock);
 
-  // Releases all that the process in `slot`, which is dead, held and waited
-  // for. False: something is busy; call again. Idempotent.
-  bool Bury(uint32_t slot, const Caller& caller);
+  // Releases all that `process`, which is dead, held and waited for. It goes by
+  // slot and generation: somebody new may be in the slot by the time this gets
+  // there. False: something is busy; call again. Idempotent.
+  bool Bury(uint64_t process, const Caller& caller);
+  // The same for whoever was in `slot`. REQUIRES: its life mutex, and that the slot
+  // is not free yet, so that nobody new can be there.
+  bool BurySlot(uint32_t slot, const Caller& caller);
+  // Who is in that slot now, as lock_word::ProcessOf has it.
+  uint64_t ProcessIn(uint32_t slot) const;
   // The same for one thread of this process, which ends.
   bool LeaveThread(const Caller& caller);
 

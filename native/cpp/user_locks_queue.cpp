@@ -240,7 +240,11 @@ void UserLocks::NoteDeath(UserLock& row, uint64_t owner, uint64_t since_us) {
   row.recoveries.fetch_add(1);
 }
 
-bool UserLocks::Bury(uint32_t slot, const Caller& caller) {
+bool UserLocks::Bury(uint64_t process, const Caller& caller) {
+  return ReleaseAll([process](uint64_t owner, uint32_t) { return ProcessOf(owner) == process; }, caller);
+}
+
+bool UserLocks::BurySlot(uint32_t slot, const Caller& caller) {
   return ReleaseAll([slot](uint64_t owner, uint32_t) { return SlotOf(owner) == slot; }, caller);
 }
 
@@ -253,7 +257,7 @@ bool UserLocks::LeaveThread(const Caller& caller) {
 }
 
 bool UserLocks::BuryHolders(uint32_t lock, const Caller& caller) {
-  std::vector<uint32_t> dead;
+  std::vector<uint64_t> dead;
   {
     Guard guard(*guards_, GuardOf(lock), caller, *this);
     if (guard.status() != Status::kOk) return false;
@@ -261,10 +265,10 @@ bool UserLocks::BuryHolders(uint32_t lock, const Caller& caller) {
     RecordIndex index = locks_[lock].sharers.load();
     for (WaitRecord* record; (record = RecordAt(index)) != nullptr && steps++ < records_count_;
          index = record->next.load())
-      if (Gone(record->owner.load())) dead.push_back(SlotOf(record->owner.load()));
+      if (Gone(record->owner.load())) dead.push_back(ProcessOf(record->owner.load()));
   }
   bool settled = true;
-  for (uint32_t slot : dead) settled = Bury(slot, caller) && settled;
+  for (uint64_t process : dead) settled = Bury(process, caller) && settled;
   return settled;
 }
 

@@ -115,7 +115,7 @@ class LockBoundaries {
       case kShare: locks.TryShare(lock, owner, caller); break;
       case kUnshare: locks.Unshare(lock, owner.word, caller); break;
       case kName: locks.Named("a new one", 0, caller, &record); break;
-      case kBury: locks.Bury(dead_slot, caller); break;
+      case kBury: locks.BurySlot(dead_slot, caller); break;
       case kReclaim: instance.Reclaim(); break;
     }
   }

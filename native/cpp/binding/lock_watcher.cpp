@@ -93,11 +93,12 @@ class Watcher {
   void BuryTheDead() {
     for (uint32_t slot = 0; slot < table_.geometry().processes; slot++) {
       ProcessSlot& process = table_.process(slot);
-      const uint64_t life = uint64_t{process.generation.load()} << 32 | process.pid;
+      const uint64_t who = locks_.ProcessIn(slot);  // before it is found dead: the next one there has another name
+      const uint64_t life = who << 32 | process.pid;
       if (slot == table_.own_slot() || process.claimed.load(std::memory_order_acquire) == 0 || buried_[slot] == life ||
           (__atomic_load_n(LifeWord(process), __ATOMIC_RELAXED) & FUTEX_TID_MASK) != 0 || table_.Alive(slot))
         continue;
-      if (locks_.Bury(slot, caller_)) buried_[slot] = life;
+      if (locks_.Bury(who, caller_)) buried_[slot] = life;
     }
   }
 
