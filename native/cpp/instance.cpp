@@ -152,6 +152,7 @@ std::vector<int> Instance::Descriptors() {
 
 std::vector<std::pair<std::string, uint32_t>> Instance::Holders() const {
   std::vector<std::pair<std::string, uint32_t>> holders;
+  holders.reserve(user_locks_.used() + 1 + caches_.size());
   for (uint32_t lock = 0; lock < user_locks_.used(); lock++)
     holders.emplace_back(user_locks_.NameOf(lock), user_locks_.HolderOf(lock));
   holders.emplace_back("processes", locks_.HolderOf(ProcessTable::kTableLock));
