@@ -14,11 +14,6 @@
 #include "cache.hpp"
 
 namespace uwshm {
-namespace {
-
-void InThisOrder() { std::atomic_signal_fence(std::memory_order_seq_cst); }
-
-}  // namespace
 
 void Cache::Displace(const Caller& caller, Note& note, Slot slot) {
   const Slot was = note.slot.load(std::memory_order_relaxed);
@@ -117,19 +112,25 @@ Rank Cache::Reconsidered(const Rank& rank) {
   return {born, rank.slot, lap + 1};
 }
 
-Status Cache::NextToGo(uint32_t* looks, Rank* victim) {
+Status Cache::NextToGo(uint32_t* looks, bool is_empty, Rank* victim) {
   // So many under one lock that nobody waits for long.
-  for (int look = 0; look < 256; look++) {
+  for (uint32_t look = 0; look < kLooks; look++) {
     const uint32_t listed = order_->listed.load(std::memory_order_relaxed);
+    if (listed == 0 && bitmap_) return Status::kFull;  // what others are filling is no item yet
     if (listed == 0 || listed > slots_ || !ValidSlot(ranks_[0].slot)) return Status::kCorrupt;
     const Rank top = ranks_[0];
     const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
     if (static_cast<int32_t>(top.lap - lap) > 0) order_->lap.store(top.lap, std::memory_order_relaxed);
+    // In bitmap mode a slot may be free, for it is blocks that are wanted.
+    if (bitmap_ && At(top.slot).key_size.load(std::memory_order_relaxed) == 0) {
+      ReplaceTop({NextTick(), top.slot, LapOfNext(listed, true)});
+      continue;
+    }
     const Rank now = Reconsidered(top);
     const bool lives_on = Precedes(top, now) && *looks > 0;
     if (!lives_on) {
       *victim = now;
-      ReplaceTop({NextTick(), top.slot, LapOfNext(listed)});
+      ReplaceTop({NextTick(), top.slot, LapOfNext(listed, is_empty)});
       return Status::kOk;
     }
     --*looks;
@@ -139,10 +140,12 @@ Status Cache::NextToGo(uint32_t* looks, Rank* victim) {
 }
 
 // What comes now is met by the hand at the end of its way; if it is there already,
-// at the end of the next.
-uint32_t Cache::LapOfNext(uint32_t listed) const {
+// at the end of the next. A slot without an item is met in the next: in this one, two
+// of them could take turns for ever.
+uint32_t Cache::LapOfNext(uint32_t listed, bool is_empty) const {
   const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
   if (geometry_.policy != kSieve) return lap;
+  if (is_empty) return lap + 1;
   for (uint32_t child = 1; child <= 4 && child < listed; child++)
     if (ranks_[child].lap == lap) return lap;
   return lap + 1;
@@ -162,23 +165,41 @@ bool Cache::BucketOf(Slot slot, uint32_t* bucket) const {
   return true;
 }
 
-Status Cache::Evict(const Caller& caller, const Rank& victim) {
+Status Cache::Locate(uint32_t bucket, Slot slot, Place* place) const {
+  *place = {buckets_[bucket].load(std::memory_order_relaxed), bucket};
+  for (uint32_t steps = 0; place->slot != slot; steps++) {
+    if (place->slot == 0) return Status::kNotFound;
+    if (!ValidSlot(place->slot) || steps > slots_) return Status::kCorrupt;
+    *place = {At(place->slot).chain_next.load(std::memory_order_relaxed), LinkAfter(place->slot)};
+  }
+  return Status::kOk;
+}
+
+template <class Goes>
+Status Cache::Evict(const Caller& caller, Slot slot, Goes goes) {
   uint32_t bucket = 0;
-  if (!BucketOf(victim.slot, &bucket)) return Status::kNotFound;
+  if (!BucketOf(slot, &bucket)) return Status::kNotFound;
   const uint32_t stripe = bucket & stripe_mask_;
   Guard guard(*locks_, StripeLock(stripe), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   // The key was read without the lock. If it was another's, the slot is not in this bucket.
-  Place place{buckets_[bucket].load(std::memory_order_relaxed), bucket};
-  for (uint32_t steps = 0; place.slot != victim.slot; steps++) {
-    if (place.slot == 0) return Status::kNotFound;
-    if (!ValidSlot(place.slot) || steps > slots_) return Status::kCorrupt;
-    place = {At(place.slot).chain_next.load(std::memory_order_relaxed), LinkAfter(place.slot)};
-  }
-  if (Precedes(victim, Reconsidered(victim))) return Status::kNotFound;
+  Place place;
+  const Status status = Locate(bucket, slot, &place);
+  if (status != Status::kOk) return status;
+  if (!goes()) return Status::kNotFound;
   Unlink(caller, stripe, place);
   Bump(cells_[caller.thread].evictions);
   return Status::kOk;
+}
+
+Status Cache::EvictVictim(const Caller& caller, const Rank& victim) {
+  return Evict(caller, victim.slot, [&] { return !Precedes(victim, Reconsidered(victim)); });
+}
+
+Status Cache::EvictBlock(const Caller& caller, uint32_t block) {
+  const Slot slot = owners_[block].load(std::memory_order_relaxed);
+  if (!ValidSlot(slot)) return Status::kNotFound;
+  return Evict(caller, slot, [&] { return Has(slot, block); });
 }
 
 }  // namespace uwshm

@@ -16,7 +16,8 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   const UserLocksGeometry user_locks{spec.user_locks.numbered, spec.user_locks.most, spec.processes, 1};
   uint32_t locks = user_locks.first_lock + user_locks.engine_locks();
   for (const CacheSpec& cache : spec.caches) {
-    geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks, cache.policy});
+    geometries.push_back(
+        {cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks, cache.policy, cache.blocks});
     trouble->segment = "cache " + cache.name;
     Status status = Cache::Validate(geometries.back());
     if (status != Status::kOk) return status;

@@ -23,6 +23,7 @@ struct CacheSpec {
   HashSeed seed;
   CacheRules rules{};
   Policy policy = kRefuse;
+  uint32_t blocks = 0;  // bitmap mode
 };
 
 // How many user locks there are from the start, and how many there may be.

@@ -56,6 +56,20 @@ class EvictTest : public ::testing::Test {
   std::vector<Caller> callers_;
 };
 
+// Each thread that writes has a spare slot, in which there is no item.
+TEST_F(EvictTest, TheHandPassesTheSparesOfThreadsWhenAllElseWasRead) {
+  Make(kSieve, 6, 16, 4);
+  for (int round = 0; round < 20; round++) {
+    for (size_t by = 0; by < 4; by++) {
+      const std::string name = std::to_string(round) + "-" + std::to_string(by);
+      ASSERT_EQ(Put(name, How::kAdd, 0, by), Status::kOk) << name;
+      std::vector<std::string> names;
+      cache().Keys(callers_[0], &names);
+      for (const std::string& each : names) ASSERT_TRUE(Get(each));
+    }
+  }
+}
+
 TEST_F(EvictTest, TheLeastRecentlyUsedGoesAndIsCounted) {
   Make(kLru, 3);
   for (const char* name : {"a", "b", "c", "d"}) EXPECT_EQ(Put(name), Status::kOk);

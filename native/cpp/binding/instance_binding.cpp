@@ -166,9 +166,11 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
     while (spec.policy < kPolicies && policy != kPolicyNames[spec.policy])
       spec.policy = static_cast<Policy>(spec.policy + 1);
     if (is(10)) spec.rules.ways |= kCleared;
+    spec.blocks = static_cast<uint32_t>(number(11));
     Draw(&spec.seed, sizeof spec.seed);
     // What full use touches; keys over 64 bytes are too rare to refuse a start for.
-    needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
+    const double blocks = spec.blocks != 0 ? spec.blocks : number(1);
+    needed += number(1) * (sizeof(Item) + kMiddleKey) + blocks * number(2) + 4.0 * spec.hashsize;
     caches.push_back(spec);
   }
   if (memory > 0 && needed > memory) {
@@ -276,7 +278,10 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   put("hashsize", geometry.hashsize);
   put("keysize", geometry.keysize);
   put("maxItems", geometry.max_items);
-  put("blocks", geometry.max_items);
+  put("blocks", geometry.blocks != 0 ? geometry.blocks : geometry.max_items);
+  row["bitmap"] = geometry.blocks != 0;
+  put("blocksTaken", figures.blocks_taken);
+  put("moves", figures.moves);
   put("blocksize", geometry.blocksize);
   put("items", figures.items);
   put("hits", figures.hits);
