@@ -50,6 +50,7 @@ export function createInstance(options: Options): MetricsPlan {
       cache.no_expire || cache.lazy_expire,
       cache.policy,
       cache.clear_on_full,
+      cache.bitmap ? cache.blocks : 0,
     ]),
     memoryLimit(),
     ftok === undefined ? 0 : keyOf(ftok),

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then. */
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then, number of blocks in bitmap mode (0 = not in it). */
 export type CacheGeometry = [
   name: string,
   items: number,
@@ -21,6 +21,7 @@ export type CacheGeometry = [
   isUnswept: boolean,
   policy: Policy,
   clearOnFull: boolean,
+  bitmapBlocks: number,
 ]
 
 /** Which item goes when there is no room for another: none, the one used longest ago, the oldest unread one. */
@@ -101,6 +102,10 @@ export interface CacheFigures {
   maxItems: number
   blocks: number
   blocksize: number
+  bitmap: boolean
+  /** In bitmap mode: blocks that values take, and items that were given other blocks to join free ones. */
+  blocksTaken: number
+  moves: number
   items: number
   hits: number
   miss: number

@@ -34,7 +34,7 @@ export const cache2 = keyval(
   {
     name: text('name used by the API', { longest: 127 }),
     items: count('capacity, in items', { aliases: ['max_items', 'maxitems'], max: 2 ** 30 - 2 ** 18 }),
-    blocksize: bytes('bytes of one block: the longest value', { fallback: 65536, max: 2 ** 30 }),
+    blocksize: bytes('bytes of one block: the longest value, but for bitmap', { fallback: 65536, max: 2 ** 30 }),
     keysize: bytes('bytes of the longest key', { fallback: 2048, max: 65535, aliases: ['key_size'] }),
     hashsize: count('buckets', {
       max: 2 ** 30,
@@ -42,11 +42,12 @@ export const cache2 = keyval(
       fallback: 0,
       fallbackText: 'the power of two at or above items, at least 1024',
     }),
-    blocks: count('number of blocks; must be equal to items', {
+    blocks: count('number of blocks; with bitmap at least items, else equal to it', {
       max: 2 ** 30 - 2 ** 18,
       fallback: 0,
       fallbackText: 'items',
     }),
+    bitmap: flag('a value takes as many blocks in a row as it needs, up to all of them'),
     hash: choice(
       'which chain a key goes to; keyed has a seed of its own at each start',
       ['keyed', 'djb33x', 'murmur2'],
@@ -75,7 +76,7 @@ export const cache2 = keyval(
   {
     example: 'name=pages,items=10000',
     later: (
-      'bitmap store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
+      'store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
       'udp_servers udpserver udpservers'
     ).split(' '),
     settle(cache, where) {
@@ -99,8 +100,14 @@ export const cache2 = keyval(
           'on',
           `possible with policy=${cache.policy}: leave one out`,
         )
-      if (cache.blocks !== cache.items)
-        throw new UwsgiError('OPTION_VALUE', `${where}: blocks`, cache.blocks, `equal to items (${cache.items})`)
+      const { items, blocks, bitmap } = cache
+      if (bitmap ? blocks < items : blocks !== items)
+        throw new UwsgiError(
+          'OPTION_VALUE',
+          `${where}: blocks`,
+          blocks,
+          bitmap ? `at least items (${items})` : `equal to items (${items}), or combined with bitmap=1`,
+        )
     },
   },
 )
