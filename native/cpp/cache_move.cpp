@@ -46,13 +46,15 @@ bool Cache::Gather(const Caller& caller, uint32_t blocks) {
     pool_->start.store(FirstOf(window), std::memory_order_relaxed);
   }
   const uint32_t end = EndOf(window);
-  for (uint32_t at = Next(kTaken, FirstOf(window), end); at < end; at = Next(kTaken, at, end)) {
+  for (uint32_t step = 0; step <= blocks; step++) {
+    const uint32_t at = Next(kTaken, FirstOf(window), end);
+    if (at == end) return true;
     Status status = MoveAway(caller, at, window);
     if (status == Status::kFull && geometry_.policy != kRefuse) status = EvictBlock(caller, at);
     const Status returned = GiveBack(caller, true);
     if (status != Status::kOk || returned != Status::kOk) return false;
   }
-  return true;
+  return false;  // others take what is cleared
 }
 
 Status Cache::MoveAway(const Caller& caller, uint32_t block, Run window) {
