@@ -23,7 +23,7 @@ export interface Worker {
   requests: number
   /** Served by the present process. */
   delta_requests: number
-  /** uWSGI's signals: none here yet. */
+  /** uWSGI's signals: none here yet; those of alarms are counted in core.routed_signals. */
   signals: number
   exceptions: number
   status: Status
