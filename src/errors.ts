@@ -48,6 +48,16 @@ const messages = {
   COLLECTOR_PTR:
     'metric %s: collector=ptr reads shared areas, which are not built here yet; use collector=file or func',
   COLLECTOR_NEEDS: 'metric %s: collector=%s needs %s',
+  UNKNOWN_THRESHOLD_METRIC: '--metric-threshold: no metric named %s; %s',
+  THRESHOLD_RESET: '--metric-threshold of %s: uwshm feeds that metric itself, reset= would not last; leave it out',
+  ALARM_SYNTAX: "--alarm '%s' has no name and type; write it like --alarm 'NAME TYPE:ARGUMENT', see --alarm-list",
+  ALARM_TWICE: 'two alarms are named %s; give each its own name',
+  ALARM_NEEDS: 'alarm %s: %s: needs %s',
+  UNKNOWN_ALARM_TYPE: 'alarm %s: no type named %s; known: %s',
+  UNKNOWN_ALARM: "%s names alarm %s, and there is none; known: %s; define it with --alarm '%s TYPE:ARGUMENT'",
+  ALARM_FD: "--alarm-fd '%s': %s; write it like --alarm-fd 'ALARM FD:BYTES MESSAGE', FD a pipe or an eventfd",
+  LOG_ALARM: "%s '%s': %s; write it like 'ALARM,ALARM REGEXP', a regular expression of JavaScript",
+  SIGNAL_TAKEN: 'another thread of this process listens to signal %s already; listen in one thread only',
   FTOK: '--ftok %s: %s; name a file that exists',
   LOCKS_IN_USE:
     'the semaphores of that --ftok belong to a running instance, or to another program; give each instance a file of its own',

@@ -337,6 +337,20 @@ export interface Native {
     tell: (news: LockNews, lock: string, pid: number, worker: number, ms: number, waiters: number) => void,
   ): void
 
+  /**
+   * From now on `tell` gets every message that a process of this user posts to that name (source -1), and what can be read
+   * of descriptor `fds[source]`, `sizes[source]` bytes at a time; nothing once more when it has ended. Messages of more than
+   * 64 KB are cut; when 256 wait for the event loop, further ones are lost. False: another mailbox has that name.
+   */
+  openMailbox(
+    name: string,
+    fds: readonly number[],
+    sizes: readonly number[],
+    tell: (source: number, bytes: Buffer) => void,
+  ): boolean
+  /** False: nobody has that mailbox, or it is full; with `waits`, it was so for 10 ms. */
+  post(name: string, bytes: Uint8Array, waits: boolean): boolean
+
   /** Binds and listens without accepting; the descriptor. host '' = every address. Throws an Error with `code` (EADDRINUSE …). */
   listenTcp(host: string, port: number, backlog: number): number
   /** `path` starting with \0 is an abstract name, bound exactly. A stale socket file is removed first; one that answers is EADDRINUSE. */

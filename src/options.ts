@@ -19,6 +19,7 @@ import {
   flag,
   integer64,
   list,
+  optional,
   real,
   statsAddress,
   text,
@@ -155,6 +156,45 @@ export const metric = keyval(
 )
 export type MetricOptions = Values<typeof metric.fields>
 
+const comparisons = ['ge', 'gt', 'le', 'lt', 'eq', 'ne'] as const
+export type Comparison = (typeof comparisons)[number]
+
+export const threshold = keyval(
+  'raise an alarm when a metric reaches a value; repeatable, and turns metrics on',
+  {
+    key: word('name of the metric', metricName, 'a name of letters, digits, dots, dashes and _'),
+    value: integer64('the value that is compared with'),
+    op: choice('the metric is so: at least, above, at most, below, equal to, other than the value', comparisons, {
+      fallback: 'ge',
+    }),
+    clear: optional(integer64('once raised it stays so until the metric is back at this value; then that is told')),
+    alarm: text('which alarm is raised', { fallback: '', fallbackText: 'none' }),
+    rate: count('seconds between two alarms', { fallback: 0, min: 0, max: 2 ** 31 - 1, unit: 'SECONDS' }),
+    msg: text('what it says', { fallback: '', fallbackText: 'the name of the metric', syntax: 'TEXT' }),
+    reset: optional(integer64('the metric is set to this when it has reached the value')),
+  },
+  {
+    example: 'key=orders,value=100,alarm=web',
+    aliases: ['metric-alarm', 'alarm-metric'],
+    settle({ value, op = 'ge', clear = null }, where) {
+      if (clear === null || value === undefined) return
+      const isBelow = op === 'ge' ? clear < value : op === 'gt' && clear <= value
+      const isAbove = op === 'le' ? clear > value : op === 'lt' && clear >= value
+      if (isBelow || isAbove) return
+      const expected = {
+        ge: `below ${value}`,
+        gt: `at most ${value}`,
+        le: `above ${value}`,
+        lt: `at least ${value}`,
+        eq: `possible with op=${op}: leave it out`,
+        ne: `possible with op=${op}: leave it out`,
+      }
+      throw new UwsgiError('OPTION_VALUE', `${where}: clear`, String(clear), expected[op])
+    },
+  },
+)
+export type ThresholdOptions = Values<typeof threshold.fields>
+
 export type CacheOptions = Values<typeof cache2.fields>
 
 export const table = {
@@ -204,6 +244,46 @@ export const table = {
   'metrics-dir-restore': flag('let counters go on from the files of --metrics-dir', {
     aliases: ['metric-dir-restore'],
   }),
+  'metric-threshold': list(threshold),
+  alarm: list(text('an alarm, see --alarm-list; repeatable', { syntax: "'NAME TYPE:ARGUMENT'" })),
+  'alarm-list': flag('print the types of alarms, and end', { aliases: ['alarms-list'] }),
+  'alarm-freq': count('seconds in which an alarm does not say the same thing twice', {
+    fallback: 3,
+    min: 0,
+    max: 86400,
+    unit: 'SECONDS',
+  }),
+  'alarm-msg-size': bytes('the longest message of an alarm; what is longer is cut', { fallback: 8192, max: 65536 }),
+  'log-alarm': list(
+    text('raise that alarm when a line of the log matches; repeatable', {
+      syntax: "'ALARM[,ALARM] REGEXP'",
+      aliases: ['alarm-log'],
+    }),
+  ),
+  'not-log-alarm': list(
+    text('do not, when the line matches this; repeatable', {
+      syntax: "'ALARM[,ALARM] REGEXP'",
+      aliases: ['not-alarm-log'],
+    }),
+  ),
+  'alarm-fd': list(
+    text('raise that alarm when the descriptor can be read, BYTES (1) at a time; repeatable', {
+      syntax: "'ALARM FD[:BYTES] MESSAGE'",
+    }),
+  ),
+  'alarm-backlog': list(
+    text('raise that alarm while the queue of a socket is full; repeatable', {
+      syntax: 'ALARM',
+      aliases: ['backlog-alarm', 'lq-alarm', 'alarm-lq', 'alarm-listen-queue', 'listen-queue-alarm'],
+    }),
+  ),
+  'alarm-segfault': list(
+    text('raise that alarm when a worker dies of SIGSEGV, SIGBUS, SIGFPE or SIGILL; repeatable', {
+      syntax: 'ALARM',
+      aliases: ['segfault-alarm'],
+    }),
+  ),
+  'alarm-cheap': flag('accepted for uWSGI: no alarm has a thread of its own'),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -265,11 +345,14 @@ type Given<T> = [T] extends [CacheOptions[]]
   ? (string | GivenCache)[]
   : [T] extends [MetricOptions[]]
     ? (string | GivenMetric)[]
-    : [T] extends [Address[]]
-      ? (string | Address)[]
-      : [T] extends [Address | undefined]
-        ? string | Address
-        : T
+    : [T] extends [ThresholdOptions[]]
+      ? (string | GivenThreshold)[]
+      : [T] extends [Address[]]
+        ? (string | Address)[]
+        : [T] extends [Address | undefined]
+          ? string | Address
+          : T
+type GivenThreshold = Pick<ThresholdOptions, 'key' | 'value'> & Partial<ThresholdOptions>
 type GivenMetric = Pick<MetricOptions, 'name'> & Partial<MetricOptions>
 type GivenCache = Pick<CacheOptions, 'name' | 'items'> & Partial<CacheOptions>
 
@@ -394,7 +477,8 @@ function settle<O extends SetOptions>(options: O): O {
     caches.unshift(cache2.read({ name: 'default', items, blocksize: cacheBlocksize || 65536, lastmod }, '--cache'))
   }
   for (const cache of caches) cache.no_expire ||= options.cacheNoExpire
-  if (options.metric.length > 0 || options.metricsNoCores || options.metricsDir !== undefined)
+  const { metric, metricThreshold, metricsNoCores, metricsDir } = options
+  if (metric.length > 0 || metricThreshold.length > 0 || metricsNoCores || metricsDir !== undefined)
     options.enableMetrics = true
   if (options.metricsDirRestore && options.metricsDir === undefined)
     throw new UwsgiError('OPTION_VALUE', '--metrics-dir-restore', 'on', 'possible without --metrics-dir DIRECTORY')

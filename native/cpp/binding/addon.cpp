@@ -85,5 +85,6 @@ NAPI_MODULE_INIT() {
   uwshm::InitMetrics(env, exports);
   uwshm::InitUserLocks(env, exports, environment);
   uwshm::InitLockWatcher(env, exports);
+  uwshm::InitMailbox(env, exports);
   return exports;
 }
