@@ -47,8 +47,8 @@ struct GroupHeader {
 };
 static_assert(sizeof(GroupHeader) == 64);
 
-using Tally = std::atomic<double>;
-static_assert(sizeof(Tally) == 8 && Tally::is_always_lock_free);
+using SharedCount = std::atomic<double>;
+static_assert(sizeof(SharedCount) == 8 && SharedCount::is_always_lock_free);
 // What was scribbled over must not overflow whoever reads it.
 inline uint64_t Whole(double number) { return number > 0 && number < 0x1p63 ? static_cast<uint64_t>(number) : 0; }
 
@@ -63,11 +63,11 @@ struct WorkerRow {
   alignas(64) std::atomic<uint32_t> accepting;
   std::atomic<uint32_t> in_flight;
   std::atomic<uint64_t> startup_time;  // whole seconds that the application took to load
-  Tally overflows;                     // requests that found every core taken
+  SharedCount overflows;               // requests that found every core taken
   std::atomic<uint64_t> exceptions;
-  Tally tx;            // bytes
-  Tally running_time;  // microseconds, the sum over requests
-  Tally avg_rt;        // microseconds, as uWSGI's: (old + last) / 2
+  SharedCount tx;            // bytes
+  SharedCount running_time;  // microseconds, the sum over requests
+  SharedCount avg_rt;        // microseconds, as uWSGI's: (old + last) / 2
   // How late the event loop's timers were in the second before `beat_at`, microseconds.
   alignas(64) std::atomic<uint64_t> delay_p50;
   std::atomic<uint64_t> delay_p99;
@@ -82,10 +82,10 @@ struct CoreRow {
 
   alignas(64) std::atomic<uint32_t> in_request;
   std::atomic<uint32_t> sequence;  // odd while the head is written
-  Tally started_at;                // boot-time microseconds
-  Tally requests;
-  Tally read_errors;   // the client left before its request was there
-  Tally write_errors;  // the client left before the answer was out
+  SharedCount started_at;          // boot-time microseconds
+  SharedCount requests;
+  SharedCount read_errors;   // the client left before its request was there
+  SharedCount write_errors;  // the client left before the answer was out
   std::atomic<uint32_t> head_size;
   uint32_t spare[3];
 };

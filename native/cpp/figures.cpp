@@ -69,7 +69,7 @@ const struct WorkerFigure {
 
 const struct CoreFigure {
   const char* name;
-  const Tally CoreRow::* word;
+  const SharedCount CoreRow::* word;
 } kOfCores[] = {
     {"core_requests", &CoreRow::requests},
     {"core_write_errors", &CoreRow::write_errors},
