@@ -303,14 +303,11 @@ export interface Native {
 
   /** How many user locks have numbers. */
   lockCount(): number
-  /** For this thread, which blocks, for ever. Throws LOCK_HELD, DEADLOCK. */
-  lockTake(lock: number): void
+  /** For the main thread: the memory of all locks, where in it they and the clock of holds are, and who it is there (locks/lent.ts). Else empty. */
+  lockLent(): [] | [memory: ArrayBuffer, locksAt: number, tickAt: number, me: number, thread: number]
   /** What this thread took. Throws LOCK_NOT_OWNER. */
   lockRelease(lock: number): void
-  /** The same for lock 0. */
-  lockTakeZero(): void
-  lockReleaseZero(): void
-  /** As `lockTake`; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. */
+  /** For this thread, which blocks; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. Throws LOCK_HELD, DEADLOCK. */
   lockWait(lock: number, timeoutMs: number, again: boolean): boolean
   lockShare(lock: number, timeoutMs: number): boolean
   /** Without waiting; false also when this thread has it. */
