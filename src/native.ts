@@ -215,6 +215,8 @@ export interface Native {
   instance(): { id: string; fds: number[] }
   /** The engine of the locks, in the words of uWSGI's log. */
   lockEngineTitle(): string
+  /** As --lock-engine says it. */
+  lockEngineName(): string
   /** Removes the kernel's objects that instances have left of which nobody lives; how many. */
   reapLocks(): number
 
@@ -328,6 +330,8 @@ export interface Native {
   /** The lock of that name, made at the first call; 0 plain, 1 fair, 2 read-write. */
   lockNamed(name: string, kind: number): number
   lockFigures(): LockFigures[]
+  /** The locks of the engine, those of one structure together; the time waited is counted in milliseconds. */
+  structureLocks(): Omit<LockFigures, 'kind' | 'longestHoldUs' | 'waiters'>[]
   /** Master: starts the thread that releases what the dead hold, and tells. `alarmMs`: tell also of locks held longer, 0 = only of stopped processes. */
   watchLocks(
     alarmMs: number,

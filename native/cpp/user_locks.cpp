@@ -335,6 +335,12 @@ std::vector<LockFigures> UserLocks::Figures() const {
   return all;
 }
 
+uint32_t UserLocks::GuardHolder() const {
+  for (uint32_t i = 0; i < geometry_.engine_locks(); i++)
+    if (const uint32_t pid = guards_->HolderOf(geometry_.first_lock + i)) return pid;
+  return 0;
+}
+
 RecordIndex UserLocks::ClaimRecord(const LockOwner& owner) {
   for (uint32_t i = 0; i < records_count_; i++) {
     WaitRecord& record = records_[i];

@@ -163,6 +163,9 @@ class UserLocks final : public Repairable {
   // The pid that has it (one of those that share it), or 0.
   uint32_t HolderOf(uint32_t lock) const;
   std::vector<LockFigures> Figures() const;
+  // Of the locks of the engine that guard their queues and their names.
+  uint32_t GuardHolder() const;
+  LockCounts CountsOfGuards() const { return guards_->CountsOf(geometry_.first_lock, geometry_.engine_locks()); }
   Segment& segment() { return segment_; }
 
   // The first invariant that does not hold, or nothing. Nobody may be at work.

@@ -187,3 +187,29 @@ test('unlock is refused to who does not have the lock, however it was taken and 
     console.log(...codes)`)
   assert.equal(out, 'LOCK_NOT_OWNER true true false LOCK_NOT_OWNER\n')
 })
+
+test('LOCK_BUSY: somebody is stopped while it changes the queue of a lock; when it goes on, so does all', () => {
+  const out = run(`
+    const prices = uwsgi.rwLock('prices')
+    const queuing = child("const prices = uwsgi.rwLock('prices'); uwsgi.lock(5); for (;;) { prices.read.tryLock(); prices.read.unlock() }")
+    while (!uwsgi.isLocked(5)) await new Promise((look) => setTimeout(look, 5))
+    const codes = []
+    for (;;) {
+      queuing.kill('SIGSTOP')
+      // False after a second: it stands where only one may be, not somewhere else.
+      if (!prices.read.tryLock()) break
+      prices.read.unlock()
+      queuing.kill('SIGCONT')
+      await new Promise((go) => setTimeout(go, 1))
+    }
+    await prices.read.lockAsync().catch(({ code, message }) => console.log(code + ': ' + message))
+    queuing.kill('SIGCONT')
+    const hold = await prices.read.lockAsync()
+    console.log(hold.release())
+    queuing.kill('SIGKILL')
+    console.log((await prices.write.lockAsync()).release())`)
+  assert.equal(
+    out,
+    'LOCK_BUSY: lock user prices: a process stands still in the middle of a change of its queue; resume or end that process\ntrue\ntrue\n',
+  )
+})

@@ -254,6 +254,18 @@ napi_value Count(napi_env env, napi_callback_info info) {
   return call.Double(call.locks().geometry().numbered);
 }
 
+// One row of figures.
+napi_value Row(const Call& call, const std::string& name,
+               const std::vector<std::pair<const char*, uint64_t>>& figures) {
+  napi_value row, text;
+  napi_create_object(call.env, &row);
+  napi_create_string_utf8(call.env, name.data(), name.size(), &text);
+  napi_set_named_property(call.env, row, "name", text);
+  for (const auto& [key, number] : figures)
+    napi_set_named_property(call.env, row, key, call.Double(static_cast<double>(number)));
+  return row;
+}
+
 // lockFigures() → one row for each user lock.
 napi_value Figures(napi_env env, napi_callback_info info) {
   Call call(env, info);
@@ -261,24 +273,35 @@ napi_value Figures(napi_env env, napi_callback_info info) {
   napi_value rows;
   napi_create_array(env, &rows);
   uint32_t count = 0;
-  for (const LockFigures& figures : call.locks().Figures()) {
-    napi_value row, name;
-    napi_create_object(env, &row);
-    napi_create_string_utf8(env, figures.name.data(), figures.name.size(), &name);
-    napi_set_named_property(env, row, "name", name);
-    auto put = [&](const char* key, uint64_t number) {
-      napi_set_named_property(env, row, key, call.Double(static_cast<double>(number)));
-    };
-    put("kind", figures.kind);
-    put("pid", figures.pid);
-    put("acquisitions", figures.acquisitions);
-    put("contended", figures.contended);
-    put("waitUs", figures.waited_us);
-    put("longestHoldUs", figures.longest_hold_us);
-    put("recoveries", figures.recoveries);
-    put("waiters", figures.waiters);
-    napi_set_element(env, rows, count++, row);
-  }
+  for (const LockFigures& lock : call.locks().Figures())
+    napi_set_element(env, rows, count++,
+                     Row(call, lock.name,
+                         {{"kind", lock.kind},
+                          {"pid", lock.pid},
+                          {"acquisitions", lock.acquisitions},
+                          {"contended", lock.contended},
+                          {"waitUs", lock.waited_us},
+                          {"longestHoldUs", lock.longest_hold_us},
+                          {"recoveries", lock.recoveries},
+                          {"waiters", lock.waiters}}));
+  return rows;
+}
+
+// structureLocks() → one row for each structure that has locks of the engine.
+napi_value StructureLocks(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (!call.Enter()) return nullptr;
+  napi_value rows;
+  napi_create_array(env, &rows);
+  uint32_t count = 0;
+  for (const auto& [name, pid, counts] : ProcessInstance()->StructureFigures())
+    napi_set_element(env, rows, count++,
+                     Row(call, name,
+                         {{"pid", pid},
+                          {"acquisitions", counts.acquisitions},
+                          {"contended", counts.contended},
+                          {"waitUs", counts.waited_ms * 1000},
+                          {"recoveries", counts.recoveries}}));
   return rows;
 }
 
@@ -305,6 +328,7 @@ void InitUserLocks(napi_env env, napi_value exports, Environment* environment) {
   add("lockEnd", End);
   add("lockNamed", Named);
   add("lockFigures", Figures);
+  add("structureLocks", StructureLocks);
 }
 
 }  // namespace uwshm
