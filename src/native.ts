@@ -219,6 +219,8 @@ export interface Native {
   instance(): { id: string; fds: number[] }
   /** The engine of the locks, in the words of uWSGI's log. */
   lockEngineTitle(): string
+  /** As --lock-engine says it. */
+  lockEngineName(): string
   /** Removes the kernel's objects that instances have left of which nobody lives; how many. */
   reapLocks(): number
 
@@ -303,14 +305,11 @@ export interface Native {
 
   /** How many user locks have numbers. */
   lockCount(): number
-  /** For this thread, which blocks, for ever. Throws LOCK_HELD, DEADLOCK. */
-  lockTake(lock: number): void
+  /** For the main thread: the memory of all locks, where in it they and the clock of holds are, and who it is there (locks/lent.ts). Else empty. */
+  lockLent(): [] | [memory: ArrayBuffer, locksAt: number, tickAt: number, me: number, thread: number]
   /** What this thread took. Throws LOCK_NOT_OWNER. */
   lockRelease(lock: number): void
-  /** The same for lock 0. */
-  lockTakeZero(): void
-  lockReleaseZero(): void
-  /** As `lockTake`; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. */
+  /** For this thread, which blocks; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. Throws LOCK_HELD, DEADLOCK. */
   lockWait(lock: number, timeoutMs: number, again: boolean): boolean
   lockShare(lock: number, timeoutMs: number): boolean
   /** Without waiting; false also when this thread has it. */
@@ -331,6 +330,8 @@ export interface Native {
   /** The lock of that name, made at the first call; 0 plain, 1 fair, 2 read-write. */
   lockNamed(name: string, kind: number): number
   lockFigures(): LockFigures[]
+  /** The locks of the engine, those of one structure together; the time waited is counted in milliseconds. */
+  structureLocks(): Omit<LockFigures, 'kind' | 'longestHoldUs' | 'waiters'>[]
   /** Master: starts the thread that releases what the dead hold, and tells. `alarmMs`: tell also of locks held longer, 0 = only of stopped processes. */
   watchLocks(
     alarmMs: number,

@@ -395,4 +395,6 @@ uint32_t Cache::HolderPid() const {
   return 0;
 }
 
+LockCounts Cache::CountsOfLocks() const { return locks_->CountsOf(geometry_.first_lock, geometry_.locks()); }
+
 }  // namespace uwshm

@@ -149,6 +149,7 @@ class Cache final : public Repairable {
 
   CacheFigures Figures(uint32_t threads_used) const;
   uint32_t HolderPid() const;
+  LockCounts CountsOfLocks() const;
 
   // Finishes and returns what a dead thread left: `dead` is a caller that acts
   // in its name. False: something is busy. REQUIRES: the process table's lock.

@@ -161,4 +161,13 @@ std::vector<std::pair<std::string, uint32_t>> Instance::Holders() const {
   return holders;
 }
 
+std::vector<Instance::StructureLocks> Instance::StructureFigures() const {
+  constexpr uint32_t kTable = ProcessTable::kTableLock;
+  std::vector<StructureLocks> all{{"processes", locks_.HolderOf(kTable), locks_.CountsOf(kTable, 1)},
+                                  {"user_locks", user_locks_.GuardHolder(), user_locks_.CountsOfGuards()}};
+  for (const auto& cache : caches_)
+    all.push_back({"cache_" + cache->name(), cache->HolderPid(), cache->CountsOfLocks()});
+  return all;
+}
+
 }  // namespace uwshm

@@ -58,8 +58,14 @@ class UserLocks final : public Repairable {
   Status Attach(int fd, InstanceId instance, LockTable* guards, ProcessTable* processes, Clock now_us,
                 uint64_t* layout);
 
-  LockOwner ThreadOwner(const Caller& caller) const { return {Word(caller.thread + 1), caller.thread, 0}; }
-  uint64_t OwnerWith(uint32_t token) const { return Word(token); }
+  LockOwner ThreadOwner(const Caller& caller) const {
+    const bool is_main = caller.thread == main_thread_.load(std::memory_order_relaxed);
+    return {OwnerWith(is_main ? lock_word::kMainToken : caller.thread + 2), caller.thread, 0};
+  }
+  uint64_t OwnerWith(uint32_t token) const { return lock_word::WithToken(own_process_, token); }
+  // From here on this thread is the one whose JavaScript may take locks without a call.
+  // REQUIRES: it holds none, and no other thread of this process is or was it.
+  void ActAsMain(const Caller& caller) { main_thread_.store(caller.thread, std::memory_order_relaxed); }
   // A token that no other hold of this process has.
   LockOwner NewOwner(const Caller& caller, uint32_t parent);
 
@@ -127,6 +133,18 @@ class UserLocks final : public Repairable {
   // The same for one thread of this process, which ends.
   bool LeaveThread(const Caller& caller);
 
+  // What JavaScript may see (src/locks/lent.ts): all from the header to the last lock.
+  struct Lent {
+    void* bytes;
+    size_t size, locks_at, tick_at;
+  };
+  Lent Lend() const {
+    auto at = [this](const void* what) {
+      return static_cast<size_t>(static_cast<const char*>(what) - reinterpret_cast<const char*>(header_));
+    };
+    return {header_, at(locks_ + geometry_.most), at(locks_), at(&header_->tick_us)};
+  }
+
   // Where the waiter thread of this process sleeps.
   std::atomic<uint32_t>& OwnBell() { return bells_[processes_->own_slot()].rings; }
   static void Sleep(std::atomic<uint32_t>& bell, uint32_t seen, uint64_t at_most_us);
@@ -145,6 +163,9 @@ class UserLocks final : public Repairable {
   // The pid that has it (one of those that share it), or 0.
   uint32_t HolderOf(uint32_t lock) const;
   std::vector<LockFigures> Figures() const;
+  // Of the locks of the engine that guard their queues and their names.
+  uint32_t GuardHolder() const;
+  LockCounts CountsOfGuards() const { return guards_->CountsOf(geometry_.first_lock, geometry_.engine_locks()); }
   Segment& segment() { return segment_; }
 
   // The first invariant that does not hold, or nothing. Nobody may be at work.
@@ -159,8 +180,6 @@ class UserLocks final : public Repairable {
   void Place();
   uint32_t GuardOf(uint32_t lock) const { return geometry_.first_lock + lock % geometry_.guards(); }
   uint32_t NamesGuard() const { return geometry_.first_lock + geometry_.guards(); }
-  uint64_t Word(uint32_t token) const { return own_process_ | uint64_t{token & kTokenMask} << 3; }
-  static constexpr uint32_t kTokenMask = (1u << lock_word::kTokenBits) - 1;
 
   // For an owner that took it more than once, and where others wait.
   Status UnlockUnusual(uint32_t lock, uint64_t owner, const Caller& caller);
@@ -227,6 +246,7 @@ class UserLocks final : public Repairable {
   WaitRecord* records_ = nullptr;
   uint32_t records_count_ = 0;
   uint64_t own_process_ = 0;  // slot and generation, as in a word
+  std::atomic<uint32_t> main_thread_{UINT32_MAX};
   std::atomic<uint32_t> tokens_{0};
 
  public:

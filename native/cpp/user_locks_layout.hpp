@@ -13,10 +13,10 @@
 // A user lock may be held across an `await`, by a process that does other
 // things meanwhile; so it is no mutex but a *word*:
 //
-//   63        48 47        32 31                    3   2   1   0
-//   ┌───────────┬────────────┬──────────────────────┬───┬───┬───┐
-//   │ process+1 │ generation │ token                │ S │ A │ W │
-//   └───────────┴────────────┴──────────────────────┴───┴───┴───┘
+//   63                   32 31       16 15         3   2   1   0
+//   ┌──────────────────────┬───────────┬────────────┬───┬───┬───┐
+//   │ token ^ 1            │ process+1 │ generation │ S │ A │ W │
+//   └──────────────────────┴───────────┴────────────┴───┴───┴───┘
 //
 //   W  somebody is queued: whoever lets go serves the queue
 //   A  its previous owner died with it; stays while the next one holds it
@@ -24,6 +24,11 @@
 //
 // The owner is a process slot of one generation (process_table.hpp) and, in it,
 // a token: a thread, or one asynchronous hold. Nobody else may unlock.
+//
+// A process's main thread has token 1, so that its name fits the low half. JavaScript
+// takes and lets go by a compare-and-swap of that half (src/locks/lent.ts), which is
+// as good as one of the whole word: no owner leaves the low half 0, so where it is 0
+// nobody is in the high half; and nobody but the owner changes who is the owner.
 //
 // True whenever the guard of a lock is free (user_locks_check.cpp walks all):
 //   U1  The word is free, owned or shared, and never owned and shared.
@@ -61,19 +66,25 @@ namespace uwshm {
 namespace lock_word {
 constexpr uint64_t kWaiters = 1, kAbandoned = 2, kShared = 4;
 constexpr uint64_t kFlags = kWaiters | kAbandoned | kShared;
-constexpr uint32_t kTokenBits = 29;
+constexpr uint32_t kGenerationBits = 13;
+constexpr uint32_t kMainToken = 1;  // 0 is no token
 
 constexpr uint64_t OwnerOf(uint64_t word) { return word & ~kFlags; }
 constexpr bool IsFree(uint64_t word) { return (word & ~(kWaiters | kAbandoned)) == 0; }
-constexpr uint64_t Make(uint32_t slot, uint32_t generation, uint32_t token) {
-  return uint64_t{slot + 1} << 48 | uint64_t{generation & 0xffff} << 32 |
-         uint64_t{token & ((1u << kTokenBits) - 1)} << 3;
+// Generations are told apart as far as they fit here: a slot has thousands of lives before two are alike.
+constexpr uint32_t Generation(uint32_t generation) { return generation & ((1u << kGenerationBits) - 1); }
+// The same process under another token.
+constexpr uint64_t WithToken(uint64_t word, uint32_t token) {
+  return uint64_t{token ^ kMainToken} << 32 | (word & UINT32_MAX & ~kFlags);
 }
-constexpr uint32_t SlotOf(uint64_t word) { return static_cast<uint32_t>(word >> 48) - 1; }
-constexpr uint32_t GenerationOf(uint64_t word) { return static_cast<uint32_t>(word >> 32) & 0xffff; }
-constexpr uint32_t TokenOf(uint64_t word) { return static_cast<uint32_t>(word) >> 3; }
+constexpr uint64_t Make(uint32_t slot, uint32_t generation, uint32_t token) {
+  return WithToken(uint64_t{slot + 1} << 16 | Generation(generation) << 3, token);
+}
+constexpr uint32_t SlotOf(uint64_t word) { return (static_cast<uint32_t>(word) >> 16) - 1; }
+constexpr uint32_t GenerationOf(uint64_t word) { return Generation(static_cast<uint32_t>(word) >> 3); }
+constexpr uint32_t TokenOf(uint64_t word) { return static_cast<uint32_t>(word >> 32) ^ kMainToken; }
 // Slot and generation, without the token.
-constexpr uint64_t ProcessOf(uint64_t word) { return word >> 32; }
+constexpr uint64_t ProcessOf(uint64_t word) { return static_cast<uint32_t>(word) >> 3; }
 }  // namespace lock_word
 
 struct UserLocksHeader {
@@ -159,7 +170,7 @@ struct UserLocksGeometry {
 };
 
 constexpr uint64_t kUserLocksLayout =
-    LayoutNumber(1, {sizeof(SegmentHeader), sizeof(UserLocksHeader), sizeof(Bell), sizeof(UserLock), sizeof(WaitRecord),
-                     lock_word::kTokenBits, UserLocksGeometry::kRecordsPerLock});
+    LayoutNumber(2, {sizeof(SegmentHeader), sizeof(UserLocksHeader), sizeof(Bell), sizeof(UserLock), sizeof(WaitRecord),
+                     lock_word::kGenerationBits, UserLocksGeometry::kRecordsPerLock});
 
 }  // namespace uwshm

@@ -257,7 +257,7 @@ bool UserLocks::BurySlot(uint32_t slot, const Caller& caller) {
 bool UserLocks::LeaveThread(const Caller& caller) {
   auto mine = [this, &caller](uint64_t owner, uint32_t thread) {
     return ProcessOf(owner) == ProcessOf(own_process_) &&
-           (thread == caller.thread || TokenOf(owner) == caller.thread + 1);
+           (thread == caller.thread || owner == ThreadOwner(caller).word);
   };
   return ReleaseAll(mine, caller);
 }

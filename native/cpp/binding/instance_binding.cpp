@@ -249,6 +249,11 @@ Napi::Value LockEngineTitle(const Napi::CallbackInfo& info) {
   return instance ? Napi::String::New(info.Env(), instance->locks().engine().title) : Undefined(info);
 }
 
+Napi::Value LockEngineName(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  return instance ? Napi::String::New(info.Env(), instance->locks().engine().name) : Undefined(info);
+}
+
 Napi::Value ReapLocks(const Napi::CallbackInfo& info) {
   uint32_t removed = 0;
   for (auto engine = LockTable::Engines(); *engine; engine++)
@@ -382,6 +387,7 @@ void InitInstance(napi_env env, napi_value target) {
   add("attached", IsAttached);
   add("instance", GetInstance);
   add("lockEngineTitle", LockEngineTitle);
+  add("lockEngineName", LockEngineName);
   add("reapLocks", ReapLocks);
   add("cacheNames", CacheNames);
   add("cacheFigures", FiguresOf);
