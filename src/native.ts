@@ -282,7 +282,8 @@ export interface Native {
   requestEnded(core: number, startedAt: number | undefined, tx: number, fault: Fault): void
   /** Bytes that were written outside any request. */
   sent(bytes: number): void
-  exceptionRaised(): void
+  /** In the request on that core; -1: nobody knows in which. */
+  exceptionRaised(core: number): void
   /** How late the event loop's timers were since the last beat, microseconds. */
   beat(p50: number, p99: number, max: number): void
 

@@ -22,7 +22,7 @@
 // True at any moment, also right after a death:
 //   A1  A worker's requests are the sum over its cores: the one store that
 //       counts a request is the last of `End`. Who dies before it has not
-//       served the request.
+//       served the request. Its exceptions are such a sum, too.
 //   A2  A head is whole if `sequence` was even and the same before and after it
 //       was read. A worker that died in the middle leaves it odd until `Gone`.
 #pragma once
@@ -55,10 +55,10 @@ struct WorkerRow {
   std::atomic<uint32_t> in_flight;
   std::atomic<uint64_t> startup_time;  // whole seconds that the application took to load
   std::atomic<uint64_t> overflows;     // requests that found every core taken
-  std::atomic<uint64_t> exceptions;
   std::atomic<uint64_t> tx;            // bytes
   std::atomic<uint64_t> running_time;  // microseconds, the sum over requests
   std::atomic<uint64_t> avg_rt;        // microseconds, as uWSGI's: (old + last) / 2
+  uint64_t spare_here;
   // How late the event loop's timers were in the second before `beat_at`, microseconds.
   alignas(64) std::atomic<uint64_t> delay_p50;
   std::atomic<uint64_t> delay_p99;
@@ -78,7 +78,8 @@ struct CoreRow {
   std::atomic<uint64_t> read_errors;   // the client left before its request was there
   std::atomic<uint64_t> write_errors;  // the client left before the answer was out
   std::atomic<uint32_t> head_size;
-  uint32_t spare[3];
+  uint32_t spare;
+  std::atomic<uint64_t> exceptions;
 };
 static_assert(sizeof(CoreRow) == 64);
 
@@ -87,7 +88,7 @@ enum class Fault : uint32_t { kNone, kRead, kWrite };
 class Accounting {
  public:
   static constexpr uint64_t kLayout =
-      LayoutNumber(2, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow), CoreRow::kHead});
+      LayoutNumber(3, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow), CoreRow::kHead});
   static constexpr uint32_t kNoCore = UINT32_MAX;
   static uint64_t SizeFor(uint32_t workers, uint32_t cores);
 
@@ -106,11 +107,13 @@ class Accounting {
   void Describe(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size);
   void End(uint32_t worker, uint32_t core, uint64_t took_us, uint64_t tx, Fault fault);
   void Sent(uint32_t worker, uint64_t bytes);
-  void Exception(uint32_t worker);
+  // kNoCore: of a request that nobody knows; counted on the worker's last core.
+  void Exception(uint32_t worker, uint32_t core);
   void Beat(uint32_t worker, uint64_t p50, uint64_t p99, uint64_t max, uint64_t now_ms);
 
   // Served since the instance began.
   uint64_t Requests(uint32_t worker) const;
+  uint64_t Exceptions(uint32_t worker) const;
   // The head of the request on that core; false: there is none, or it changed meanwhile.
   bool Head(uint32_t worker, uint32_t core, std::string* head) const;
 
@@ -124,6 +127,7 @@ class Accounting {
 
  private:
   void Place();
+  uint64_t SumOfCores(uint32_t worker, const std::atomic<uint64_t> CoreRow::* word) const;
   uint64_t Index(uint32_t worker, uint32_t core) const { return uint64_t{worker - 1} * cores_ + core; }
   // Lines; what they are is the worker's and the reader's affair.
   uint8_t* head(uint32_t worker, uint32_t core) const { return heads_ + Index(worker, core) * CoreRow::kHead; }

@@ -2,7 +2,7 @@
 // bad, the files of --metrics-dir and what a restart makes of them.
 
 import assert from 'node:assert/strict'
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { app, folder, get, type Master, run, until } from '../harness.ts'
@@ -58,6 +58,8 @@ test('the default metrics are fed: requests, bytes, memory, also those of worker
     cores.reduce((all, one) => all + one, 0n),
     now['worker.0.requests'],
   )
+  const exceptions = [0, 1].map((core) => sum(`core.${core}.exceptions`))
+  assert.deepEqual(exceptions, [1n, 0n], 'of the core on which its request was')
 })
 
 test('collectors feed their metrics, each from where it says', async (t) => {
@@ -119,7 +121,8 @@ test('a collector that fails, hangs or dies is told once and delays nobody', asy
   const func = (name: string) => ['--metric', `name=${name},collector=func,arg1=${app('collect.mjs')}:${name}`]
   const master = await run(t, [
     ...serve,
-    ...['throws', 'hangs', 'never', 'text', 'exits', 'missing', 'counts'].flatMap(func),
+    ...['throws', 'hangs', 'never', 'text', 'exits', 'missing', 'counts', 'late'].flatMap(func),
+    ...['--metric', 'name=one,initial_value=1', '--metric', 'name=turns,collector=accumulator,children=one'],
     ...['--metric', `name=file,collector=file,arg1=${path}`, '--metric', `name=dir,collector=file,arg1=${dir}`],
     ...['--metric', 'name=few,collector=file,arg1=/proc/loadavg,arg1n=50'],
     app('metrics.mjs'),
@@ -134,8 +137,7 @@ test('a collector that fails, hangs or dies is told once and delays nobody', asy
     /metric few keeps its value: \/proc\/loadavg has no word 50/,
   ])
     await master.line(line)
-  const before = (await values(master)).counts!
-  await until('the good one goes on', async () => (await values(master)).counts! >= before + 2n)
+  const begun = await turnsOf(master)
   writeFileSync(path, '12\n')
   await master.line(/metric file is collected again/)
   assert.equal((await values(master)).file, 12n)
@@ -143,7 +145,20 @@ test('a collector that fails, hangs or dies is told once and delays nobody', asy
   await master.line(/metric never keeps its value: .*(gave no answer|not answered)/)
   for (const name of ['throws', 'text', 'few', 'missing'])
     assert.equal(master.log.split(`metric ${name} keeps`).length, 2, `${name} is told once`)
+  const ended = await turnsOf(master)
+  assert.ok(ended.at - begun.at > 5000, 'all that while somebody hung')
+  assert.ok(Math.abs(ended.turns - begun.turns - (ended.at - begun.at) / 1000) < 1.5, 'the others had every turn')
+  const { counts, late } = await values(master)
+  assert.ok(Number(counts) >= ended.turns - 2, `${counts} of ${ended.turns} turns`)
+  t.diagnostic(`a good collector's function came ${late} ms late at most`)
+  assert.ok(late! < 1000n, `${late} ms`)
 })
+
+/** How often the master has looked at its collectors. */
+async function turnsOf(master: Master): Promise<{ turns: number; at: number }> {
+  const { turns } = await values(master)
+  return { turns: Number(turns), at: performance.now() }
+}
 
 test('--metrics-dir has a file for every metric; after a restart counters go on and nothing else does', async (t) => {
   const dir = folder(t)
@@ -221,7 +236,42 @@ test('a directory that goes away is told once, and all is well when it is back',
     'it is written again',
     async () => (await values(master, '/inc/hits')) && file(join(dir, 'hits')) !== null,
   )
+  await master.line(/metrics are written to .* again/)
+  await until('so are those that did not change', () => file(join(dir, 'core.unrouted_signals')) === '0\n')
   assert.equal(master.log.split('metrics are not written').length, 2)
+})
+
+// What the kernel says of a full disk, /dev/full says too; for all files it is done by scripts/metrics-proof.mjs.
+test('on a full disk metrics go on in memory: told once, nothing else late, and written when there is room', async (t) => {
+  const dir = join(folder(t), 'metrics')
+  mkdirSync(dir)
+  const master = await run(t, [
+    ...serve,
+    ...['--metric', 'hits', '--metric', 'name=one,initial_value=1'],
+    ...['--metric', 'name=turns,collector=accumulator,children=one', '--metrics-dir', dir, app('metrics.mjs')],
+  ]).serving(2)
+  const hits = join(dir, 'hits')
+  await until('it is written', () => file(hits) === '0\n')
+  const begun = await turnsOf(master)
+  symlinkSync('/dev/full', `${hits}~`)
+  await values(master, '/inc/hits/5')
+  await master.line(/metrics are not written to .*: ENOSPC/)
+  await until('it has been full for a while', async () => (await turnsOf(master)).turns >= begun.turns + 3)
+  assert.equal(file(hits), '0\n', 'the old value stays whole')
+  const now = await turnsOf(master)
+  assert.ok(Math.abs(now.turns - begun.turns - (now.at - begun.at) / 1000) < 1.5, 'collectors are not late')
+  await until('other files are written', () => Number(file(join(dir, 'turns'))) >= now.turns)
+  assert.equal((await values(master)).hits, 5n)
+  rmSync(`${hits}~`)
+  await master.line(/metrics are written to .* again/)
+  assert.equal(file(hits), '5\n')
+  assert.equal(master.log.split('metrics are not written').length, 2, 'told once')
+
+  symlinkSync('/dev/full', `${hits}~`)
+  await values(master, '/inc/hits/1')
+  master.kill()
+  assert.equal((await master.ended).status, 0, 'a disk that is full at the end is no failure')
+  assert.equal(file(hits), '5\n')
 })
 
 test('a directory that is none is refused before anything starts', async (t) => {
