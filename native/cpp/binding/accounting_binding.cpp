@@ -112,8 +112,7 @@ napi_value Sent(napi_env env, napi_callback_info info) {
 napi_value ExceptionRaised(napi_env env, napi_callback_info info) {
   Arguments arguments(env, info);
   const uint32_t core = static_cast<uint32_t>(arguments.Int(0));
-  if (Accounting* rows = Rows())
-    rows->Exception(ProcessWorker(), core < rows->cores() ? core : Accounting::kNoCore);
+  if (Accounting* rows = Rows()) rows->Exception(ProcessWorker(), core < rows->cores() ? core : Accounting::kNoCore);
   return nullptr;
 }
 
