@@ -284,7 +284,8 @@ export interface Native {
    * port, local address and port, then names and values of headers in turn; cut at about 4 KB.
    */
   requestHead(core: number, head: string): void
-  exceptionRaised(): void
+  /** In the request on that core; -1: nobody knows in which. */
+  exceptionRaised(core: number): void
   /** How late the event loop's timers were since the last beat, microseconds. */
   beat(p50: number, p99: number, max: number): void
 

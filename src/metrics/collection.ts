@@ -107,9 +107,9 @@ export class Collection {
 
   private take(duty: Duty, value: bigint): void {
     duty.askedAt = null
+    native.storeMetric(duty.index, BigInt.asIntN(64, value + duty.options.initial_value))
     if (duty.complaint !== '') log(`metric ${duty.options.name} is collected again`)
     duty.complaint = ''
-    native.storeMetric(duty.index, BigInt.asIntN(64, value + duty.options.initial_value))
     this.lookAt(this.thresholds.filter(({ plan }) => plan.isCollected && plan.index === duty.index))
   }
 

@@ -81,7 +81,7 @@ function ofCores(id: number, cores: number): Default[] {
     ['routed_requests', 4],
     ['static_requests', 5],
     ['offloaded_requests', 6],
-    ['exceptions', 7],
+    ['exceptions', 7, 'core_exceptions'],
     ['read_errors', 8, 'core_read_errors'],
   ]
   return Array.from({ length: cores }, (_, core) => core).flatMap((core) =>

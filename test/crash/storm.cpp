@@ -128,7 +128,7 @@ class Storm {
     const bool serve_first = dice_.Below(2) == 0;
     if (serve_first) gaps_us_.push_back(Probe(since_us));
     uint32_t left = 0;
-    for (uint32_t i = 0; i <= two; i++) Reap(pids_[victims[i]]), left += LeftSomething(victims[i]);
+    for (uint32_t i = 0; i <= two; i++) Reap(&pids_[victims[i]]), left += LeftSomething(victims[i]);
     const uint64_t reaped_us = NowUs();
     deaths_us_.push_back(reaped_us - since_us);
     if (options_.mode == Mode::kRescuer) KillRescuers();
@@ -151,10 +151,11 @@ class Storm {
     }
   }
 
-  void Reap(pid_t pid) {
+  void Reap(pid_t* pid) {
     Beat("reaping");
     int status = 0;
-    waitpid(pid, &status, 0);
+    waitpid(*pid, &status, 0);
+    *pid = 0;
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) Broken("a worker ended by itself");
   }
 
@@ -188,27 +189,34 @@ class Storm {
       ledger_->rescue++;
       for (uint32_t turns = dice_.Below(2000); turns > 0; turns--) std::atomic_signal_fence(std::memory_order_seq_cst);
       kill(rescuer_, SIGKILL);
-      Reap(rescuer_);
+      Reap(&rescuer_);
       rescuers_killed_++;
       if (depth < 2) SpawnRescuer();
     }
   }
 
-  // Until nobody dead has a slot left.
+  // Until nobody dead has a slot left. Whoever meets a lock of a dead owner takes that owner's
+  // life mutex for a moment; so who asks for it (Alive) may find a dead process alive.
   void Bury() {
     Beat("burying the dead");
     const uint64_t until_us = NowUs() + 1000000;
-    for (;;) {
+    do {
       instance_.Reclaim();
-      bool buried = true;
-      ProcessTable& processes = instance_.processes();
-      for (uint32_t slot = 0; slot < processes.geometry().processes; slot++)
-        if (slot != processes.own_slot() && processes.process(slot).claimed != 0 && !processes.Alive(slot))
-          buried = false;
-      if (buried) return;
-      if (NowUs() > until_us) stuck_++, Broken("the dead could not be settled within a second");
-      if (!fault_.empty()) return;
+      if (DeadWithASlot() == 0) return;
+    } while (NowUs() < until_us);
+    stuck_++, Broken("the dead could not be settled within a second");
+  }
+
+  uint32_t DeadWithASlot() {
+    uint32_t dead = 0;
+    ProcessTable& processes = instance_.processes();
+    for (uint32_t slot = 0; slot < processes.geometry().processes; slot++) {
+      const auto pid = static_cast<pid_t>(processes.process(slot).claimed.load());
+      const bool lives =
+          pid == getpid() || pid == rescuer_ || std::find(pids_, pids_ + kWorkers, pid) != pids_ + kWorkers;
+      dead += pid != 0 && !lives;
     }
+    return dead;
   }
 
   // A thread slot that is free has nothing half done: I6, one death at a time.
@@ -340,7 +348,8 @@ class Storm {
 
   void EndAll() {
     Beat("ending");
-    for (pid_t pid : pids_) kill(pid, SIGKILL);
+    for (pid_t pid : pids_)
+      if (pid > 0) kill(pid, SIGKILL);
     if (rescuer_ > 0) kill(rescuer_, SIGKILL);
     while (wait(nullptr) > 0) {
     }
