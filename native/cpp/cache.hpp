@@ -94,6 +94,9 @@ class Cache final : public Repairable {
   template <class Take>
   Status Read(const Caller& caller, const Key& key, Count count, Take take);
 
+  // The reader had no room for what was found, and will ask again: one hit, not two.
+  void TakeBackHit(const Caller& caller) { Bump(cells_[caller.thread].hits, UINT64_MAX); }
+
   // The calling thread's spare slot: room for blocksize bytes that nobody else
   // looks at until they are published. nullptr: the cache is corrupt.
   uint8_t* Begin(const Caller& caller);
@@ -281,6 +284,9 @@ class Cache final : public Repairable {
   // Takes the item in the victim's slot off its chain, for the calling thread.
   // kNotFound: there is none, or it was used meanwhile. REQUIRES: no lock held.
   Status Evict(const Caller& caller, const Rank& victim);
+  // Takes off a chain that takes no more whoever goes first: what has expired, else who
+  // goes by the policy. kCrowded: nobody. REQUIRES: the key's stripe locked, nothing reserved.
+  Status Thin(const Caller& caller, const Key& key);
   // Removes what has expired, of one stripe that has such; how many.
   uint64_t SweepForRoom(const Caller& caller);
   bool MayHaveExpired(const Caller& caller) const;
