@@ -214,9 +214,16 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       }
     }
     if (!present && place.before >= longest_chain_) {
-      guard.Release();
-      ReturnReserved(caller);
-      return Status::kCrowded;
+      // What leaves the chain becomes the thread's reserved slot, so it must have none.
+      const bool has_room = cell.reserved.load(std::memory_order_relaxed) != 0;
+      const Status status = has_room ? Status::kOk : Thin(caller, key);
+      if (has_room || status != Status::kOk) {
+        guard.Release();
+        const Status returned = ReturnReserved(caller);
+        if (status != Status::kOk || returned != Status::kOk) return status != Status::kOk ? status : returned;
+        continue;
+      }
+      if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
     }
     const Slot reserved = cell.reserved.load(std::memory_order_relaxed);
     if (!present && reserved == 0) {
