@@ -20,7 +20,7 @@ import { type Answer, rows } from '../differential/rows.ts'
 import { folder, readAll, until } from '../harness.ts'
 
 const isFull = process.env.UWSHM_FULL === '1'
-const count = isFull ? 100_000 : 3000
+const count = Number(process.env.UWSHM_TEST_CALLS ?? (isFull ? 100_000 : 3000))
 const seeds = isFull ? Array.from({ length: 10 }, (_, n) => n + 1) : [Number(process.env.UWSHM_TEST_SEED ?? 1)]
 const root = join(import.meta.dirname, '../..')
 
