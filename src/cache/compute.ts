@@ -173,7 +173,7 @@ function landing(flight: Flight, { name }: Store, key: Buffer, { timeout, signal
   return new Promise((resolve, reject) => {
     const give = (reason: unknown) => {
       clear()
-      reject(reason as Error)
+      reject(reason)
       flight.leave()
     }
     const abort = () => give(signal!.reason)
