@@ -171,12 +171,12 @@ function landing(flight: Flight, { name }: Store, key: Buffer, { timeout, signal
   flight.callers++
   if (timeout === undefined && signal === undefined) return flight.result
   return new Promise((resolve, reject) => {
-    const give = (reason: unknown) => {
+    const give = (reason: Error) => {
       clear()
       reject(reason)
       flight.leave()
     }
-    const abort = () => give(signal!.reason)
+    const abort = () => give(signal!.reason as Error)
     const late = () => give(new UwsgiError('COMPUTE_TIMEOUT', name, key.toString(), timeout))
     // Beyond what a timer can count is for ever.
     const timer = timeout === undefined || timeout > 2 ** 31 - 1 ? undefined : setTimeout(late, timeout)
