@@ -328,6 +328,9 @@ export interface Native {
   lockCancel(token: number): boolean
   /** False: that hold was over. */
   lockEnd(lock: number, token: number, shared: boolean): boolean
+  /** The right to compute what that key of that cache shall hold. Its token: ours when positive; when negative somebody has it, and its end is told (`onLock`, 1). Throws LEASES_FULL. */
+  leaseTake(cache: number, key: Uint8Array): number
+  leaseEnd(token: number): void
   /** The lock of that name, made at the first call; 0 plain, 1 fair, 2 read-write. */
   lockNamed(name: string, kind: number): number
   lockFigures(): LockFigures[]

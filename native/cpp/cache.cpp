@@ -230,9 +230,18 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       }
     }
     if (!present && place.before >= longest_chain_) {
-      guard.Release();
-      Forgo(caller);
-      return Status::kCrowded;
+      // What leaves the chain becomes the thread's reserved slot, so it must have none.
+      const bool has_room = cell.reserved.load(std::memory_order_relaxed) != 0 ||
+                            (bitmap_ && cell.old.load(std::memory_order_relaxed) != 0);
+      const Status status = has_room ? Status::kOk : Thin(caller, key);
+      if (has_room || status != Status::kOk) {
+        guard.Release();
+        if (status != Status::kOk) return Forgo(caller), status;
+        const Status returned = ReturnReserved(caller);
+        if (returned != Status::kOk) return returned;
+        continue;
+      }
+      if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
     }
     // Of an eviction, for a key that somebody has stored meanwhile.
     if (bitmap_ && present && cell.old.load(std::memory_order_relaxed) != 0) {

@@ -96,6 +96,9 @@ class Cache final : public Repairable {
   template <class Take>
   Status Read(const Caller& caller, const Key& key, Count count, Take take);
 
+  // The reader had no room for what was found, and will ask again: one hit, not two.
+  void TakeBackHit(const Caller& caller) { Bump(cells_[caller.thread].hits, UINT64_MAX); }
+
   // The calling thread's spare slot: room for blocksize bytes that nobody else
   // looks at until they are published. In bitmap mode it is the fresh run, which
   // `Store` provides. nullptr: the cache is corrupt.
@@ -301,6 +304,9 @@ class Cache final : public Repairable {
   Status Evict(const Caller& caller, Slot slot, Goes goes);
   Status EvictVictim(const Caller& caller, const Rank& victim);
   Status EvictBlock(const Caller& caller, uint32_t block);
+  // Takes off a chain that takes no more whoever goes first: what has expired, else who
+  // goes by the policy. kCrowded: nobody. REQUIRES: the key's stripe locked, nothing reserved.
+  Status Thin(const Caller& caller, const Key& key);
   // The link to `slot` in a bucket. REQUIRES: the bucket's stripe locked. kNotFound, kCorrupt.
   Status Locate(uint32_t bucket, Slot slot, Place* place) const;
   // Removes what has expired, of one stripe that has such; how many.

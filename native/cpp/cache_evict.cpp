@@ -202,4 +202,32 @@ Status Cache::EvictBlock(const Caller& caller, uint32_t block) {
   return Evict(caller, slot, [&] { return Has(slot, block); });
 }
 
+// A chain is crowded because somebody chose its keys, or a hash is poor: then those
+// keys make room for each other, and the rest of the cache is left alone.
+Status Cache::Thin(const Caller& caller, const Key& key) {
+  // kSieve: whoever was not visited goes before whoever was.
+  auto order = [this](uint64_t used) {
+    return geometry_.policy == kSieve ? used >> 1 | (used & kVisited) << 63 : used;
+  };
+  Place first{0, 0}, at{buckets_[key.bucket].load(std::memory_order_relaxed), key.bucket};
+  uint64_t least = UINT64_MAX;
+  bool expired = false;
+  for (uint32_t steps = 0; at.slot != 0 && !expired; steps++) {
+    if (!ValidSlot(at.slot) || steps > slots_) return Status::kCorrupt;
+    const Item& item = At(at.slot);
+    expired = Expired(item, caller);
+    if (expired) first = at;
+    // What the item itself says is never too late: only of those who may be first the notes are looked at.
+    if (geometry_.policy != kRefuse && !expired && order(item.used.load(std::memory_order_relaxed)) < least) {
+      const uint64_t exact = order(LastUseOf(at.slot));
+      if (exact < least) least = exact, first = at;
+    }
+    at = {item.chain_next.load(std::memory_order_relaxed), LinkAfter(at.slot)};
+  }
+  if (first.slot == 0) return Status::kCrowded;
+  Unlink(caller, key.stripe, first);
+  Bump(expired ? cells_[caller.thread].expired : cells_[caller.thread].evictions);
+  return Status::kOk;
+}
+
 }  // namespace uwshm

@@ -31,6 +31,7 @@ void UserLocks::Place() {
   locks_ = reinterpret_cast<UserLock*>(bells_ + geometry_.processes);
   records_ = reinterpret_cast<WaitRecord*>(locks_ + geometry_.most);
   records_count_ = geometry_.records();
+  leases_ = reinterpret_cast<Lease*>(records_ + records_count_);
 }
 
 Status UserLocks::Create(InstanceId instance, const UserLocksGeometry& geometry, LockTable* guards,

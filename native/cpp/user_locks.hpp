@@ -30,6 +30,17 @@ struct LockOwner {
   uint32_t parent;  // the hold (its token) within which this one is wanted, 0 = none
 };
 
+// What is computed: hashed, twice, with seeds that each instance has of its own.
+struct LeaseSubject {
+  uint64_t a, b;
+};
+
+// A lease that somebody else has, at one turn.
+struct LeaseWait {
+  uint32_t lease;
+  uint64_t turn;
+};
+
 enum class Share : uint8_t { kNo, kYes };
 
 struct LockFigures {
@@ -120,6 +131,14 @@ class UserLocks final : public Repairable {
   // The lock of that name, made if there is none. kFull, kKeyTooLong, kKeyEmpty;
   // kExists: there is one, of another kind.
   Status Named(const std::string& name, uint32_t kind, const Caller& caller, uint32_t* lock);
+
+  // The right to compute something, until it is ended or its owner dies; nobody takes it from
+  // a process that is stopped. kOk; kBusy: somebody has it, and `*wait` tells whom to wait for
+  // (turn 0: the lock of the names is stuck); kFull: there are as many already as can be.
+  Status TakeLease(const LeaseSubject& subject, const LockOwner& owner, const Caller& caller, LeaseWait* wait);
+  void EndLease(uint64_t owner);
+  // `doubtful`: see to it that its owner lives.
+  bool LeaseIsOver(const LeaseWait& wait, bool doubtful);
 
   // Releases all that `process`, which is dead, held and waited for. It goes by
   // slot and generation: somebody new may be in the slot by the time this gets
@@ -224,6 +243,10 @@ class UserLocks final : public Repairable {
   bool ReleaseAll(Mine mine, const Caller& caller);
   void NoteDeath(UserLock& row, uint64_t owner, uint64_t since_us);
 
+  bool DropLease(Lease& lease, uint64_t owner);
+  void RingForLeases();
+  uint32_t leases_used() const;
+
   bool Gone(uint64_t owner) const;
   bool BuryHolders(uint32_t lock, const Caller& caller);
   void RingFor(WaitRecord& record);
@@ -244,6 +267,7 @@ class UserLocks final : public Repairable {
   Bell* bells_ = nullptr;
   UserLock* locks_ = nullptr;
   WaitRecord* records_ = nullptr;
+  Lease* leases_ = nullptr;
   uint32_t records_count_ = 0;
   uint64_t own_process_ = 0;  // slot and generation, as in a word
   std::atomic<uint32_t> main_thread_{UINT32_MAX};

@@ -3,11 +3,12 @@
 //   0 ─────────────┬────────────────────────────────────────────────────┐
 //     SegmentHeader│ geometry: numbered, most, processes, first guard   │
 //   128 ───────────┼────────────────────────────────────────────────────┤
-//     Header       │ locks and records ever used, tickets, tick    64 B │
+//     Header       │ locks, records, leases ever used; tickets     64 B │
 //   ───────────────┼────────────────────────────────────────────────────┤
 //     Bell ×       │ per process: its waiter thread sleeps here    64 B │
 //     UserLock ×   │ word, holder's note, queue; figures; name    256 B │
 //     WaitRecord × │ who waits for a lock, or shares one           64 B │
+//     Lease ×      │ who computes what a key shall hold            64 B │
 //   ───────────────┴────────────────────────────────────────────────────┘
 //
 // A user lock may be held across an `await`, by a process that does other
@@ -37,6 +38,7 @@
 //   U3  The queue is in the order of tickets; W is set while it is not empty.
 //   U4  S is set exactly while there are sharers.
 //   U5  Names of locks 0..used are set, and no two are equal.
+//   U6  No two leases with an owner have one subject.
 //
 // **The records are the truth, the lists an index.** A lock changes hands by one
 // compare-and-swap of its word, mostly with no guard taken. Lists change under
@@ -49,6 +51,9 @@
 //   after letting go, before serving   W stands on a free lock: waiters look
 //                      again by themselves, at least four times a second.
 //   while making a name   `locks_used` was not raised: nothing happened.
+// A lease is taken under the lock of the names, and `owner` is stored last: before that
+// nothing happened, after it the lease is a dead process's. It is ended by one store, with
+// no lock. Whoever waits looks again by himself if nobody is left to ring.
 // The note (thread, parent, depth, since) is written by the owner after the
 // swap; it is believed only while its token is the word's.
 //
@@ -94,13 +99,16 @@ struct UserLocksHeader {
   // A clock of 100 ms that the master's watcher moves: reading a real one would
   // cost as much as taking the lock.
   std::atomic<uint64_t> tick_us;
-  uint64_t spare[5];
+  std::atomic<uint32_t> leases_used;  // ever
+  uint32_t unused;
+  uint64_t spare[4];
 };
 static_assert(sizeof(UserLocksHeader) == 64);
 
 struct Bell {
   alignas(64) std::atomic<uint32_t> rings;
-  uint32_t spare[15];
+  std::atomic<uint32_t> awaits;  // it was ever told of leases: it is rung for when one ends
+  uint32_t spare[14];
 };
 static_assert(sizeof(Bell) == 64);
 
@@ -153,6 +161,16 @@ struct WaitRecord {
 };
 static_assert(sizeof(WaitRecord) == 64);
 
+struct Lease {
+  alignas(64) std::atomic<uint64_t> owner;  // as in a word; 0 = nobody
+  std::atomic<uint64_t> subject[2];         // a cache and a key of it, hashed
+  std::atomic<uint64_t> turn;               // a ticket: which of all that had this place
+  std::atomic<uint32_t> thread;             // as in a note
+  std::atomic<uint32_t> awaited;            // somebody wants to know of its end
+  uint64_t spare[3];
+};
+static_assert(sizeof(Lease) == 64);
+
 struct UserLocksGeometry {
   uint32_t numbered;    // locks 0..numbered-1 exist from the start
   uint32_t most;        // numbered and named together
@@ -163,14 +181,16 @@ struct UserLocksGeometry {
   uint32_t guards() const { return most < 64 ? most : 64; }
   uint32_t engine_locks() const { return guards() + 1; }
   uint32_t records() const { return most * kRecordsPerLock; }
+  uint32_t leases() const { return most; }
   uint64_t size() const {
     return sizeof(SegmentHeader) + sizeof(UserLocksHeader) + uint64_t{processes} * sizeof(Bell) +
-           uint64_t{most} * sizeof(UserLock) + uint64_t{records()} * sizeof(WaitRecord);
+           uint64_t{most} * sizeof(UserLock) + uint64_t{records()} * sizeof(WaitRecord) +
+           uint64_t{leases()} * sizeof(Lease);
   }
 };
 
 constexpr uint64_t kUserLocksLayout =
     LayoutNumber(2, {sizeof(SegmentHeader), sizeof(UserLocksHeader), sizeof(Bell), sizeof(UserLock), sizeof(WaitRecord),
-                     lock_word::kGenerationBits, UserLocksGeometry::kRecordsPerLock});
+                     sizeof(Lease), lock_word::kGenerationBits, UserLocksGeometry::kRecordsPerLock});
 
 }  // namespace uwshm

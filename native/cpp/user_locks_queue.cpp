@@ -201,7 +201,13 @@ bool UserLocks::DropRecord(RecordIndex index, uint64_t owner, const Caller& call
 // nothing is given to whoever they belong to; then the words.
 template <class Mine>
 bool UserLocks::ReleaseAll(Mine mine, const Caller& caller) {
-  bool settled = true;
+  bool settled = true, ended = false;
+  for (uint32_t i = 0; i < leases_used(); i++) {
+    const uint64_t owner = leases_[i].owner.load(std::memory_order_acquire);
+    if (owner != 0 && mine(owner, leases_[i].thread.load(std::memory_order_relaxed)))
+      ended = DropLease(leases_[i], owner) || ended;
+  }
+  if (ended) RingForLeases();
   for (uint32_t i = 0; i < records_used(); i++) {
     const uint64_t owner = records_[i].owner.load(std::memory_order_acquire);
     if (owner == 0 || !mine(owner, records_[i].thread.load(std::memory_order_relaxed))) continue;

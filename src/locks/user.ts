@@ -14,6 +14,7 @@ import { UwsgiError } from '../errors.ts'
 import { join } from '../instance.ts'
 import { native } from '../native.ts'
 import { borrowLocks, release, take } from './lent.ts'
+import { giveUp, listen, onOutcome } from './outcomes.ts'
 
 export interface LockOptions {
   /** Milliseconds to wait at most; 0 does not wait. Without it, for ever. */
@@ -173,14 +174,6 @@ export interface RwLock {
   readonly write: UserLock
 }
 
-interface Wait {
-  grant: Grant
-  settle(outcome: Grant | null | Error): void
-}
-
-const waits = new Map<number, Wait>() // by token
-let isTold = false
-
 async function begin(door: Door, options: AsyncLockOptions | undefined): Promise<Grant | null> {
   const timeout = timeoutOf(options)
   const signal = options?.signal
@@ -192,37 +185,26 @@ async function begin(door: Door, options: AsyncLockOptions | undefined): Promise
     own.depth++
     return own
   }
-  if (!isTold) native.onLock(told)
-  isTold = true
+  listen()
   const token = native.lockBegin(door.index, door.isShared, timeout, scope?.grant.token ?? 0)
   const grant = { door, token: Math.abs(token), depth: 1 }
   if (token >= 0) return token === 0 ? null : grant
 
   return new Promise((resolve, reject) => {
     const abort = () => {
-      // Not in time: it has the lock already, or never will; `told` sees to that.
-      if (native.lockCancel(grant.token)) waits.delete(grant.token)
+      // Not in time: it has the lock already, or never will; the outcome, which then comes, sees to that.
+      giveUp(grant.token)
       reject(signal!.reason as Error)
     }
     signal?.addEventListener('abort', abort, { once: true })
-    waits.set(grant.token, {
-      grant,
-      settle(outcome) {
-        signal?.removeEventListener('abort', abort)
-        if (signal?.aborted) {
-          if (outcome === grant) native.lockEnd(door.index, grant.token, door.isShared)
-        } else if (outcome instanceof Error) reject(outcome)
-        else resolve(outcome)
-      },
+    onOutcome(grant.token, (outcome) => {
+      signal?.removeEventListener('abort', abort)
+      if (signal?.aborted) {
+        if (outcome === 1) native.lockEnd(door.index, grant.token, door.isShared)
+      } else if (outcome === 2) reject(new UwsgiError('DEADLOCK', door.name))
+      else resolve(outcome === 1 ? grant : null)
     })
   })
-}
-
-function told(token: number, outcome: 0 | 1 | 2): void {
-  const { grant, settle } = waits.get(token)!
-  waits.delete(token)
-  if (outcome === 2) settle(new UwsgiError('DEADLOCK', grant.door.name))
-  else settle(outcome === 1 ? grant : null)
 }
 
 /** The grant of that lock under which we run, if any. */

@@ -265,6 +265,7 @@ napi_value ReadToSlab(napi_env env, napi_callback_info info) {
     found = now;
     if (now.size <= home.slab_room) CopyOut(home.slab, bytes, now.size);
   });
+  if (status == Status::kOk && found.size > home.slab_room) call.cache().TakeBackHit(call.caller());
   return Moved(call, status, found.size);
 }
 

@@ -213,6 +213,42 @@ napi_value End(napi_env env, napi_callback_info info) {
   return status == Status::kOk || status == Status::kNotOwner ? call.Boolean(status == Status::kOk) : call.Fail(status);
 }
 
+// leaseTake(cache, key) → a token: the lease is ours if positive, else its end is told (onLock), once.
+napi_value TakeLease(napi_env env, napi_callback_info info) {
+  Call call(env, info, 2);
+  if (!call.Enter()) return nullptr;
+  void* bytes = nullptr;
+  size_t size = 0;
+  if (napi_get_typedarray_info(env, call.arguments[1], nullptr, &size, &bytes, nullptr, nullptr) != napi_ok) {
+    napi_throw_type_error(env, nullptr, "the key of a lease is a Uint8Array");
+    return nullptr;
+  }
+  UserLocks& locks = call.locks();
+  const InstanceId id = ProcessInstance()->id();
+  const auto cache = static_cast<uint64_t>(call.Number(0));
+  const auto* key = static_cast<const uint8_t*>(bytes);
+  const LeaseSubject subject{HashOf({id.high ^ cache, id.low}, key, size),
+                             HashOf({id.low ^ cache, ~id.high}, key, size)};
+  const LockOwner owner = locks.NewOwner(call.home->caller, 0);
+  const uint32_t token = lock_word::TokenOf(owner.word);
+  LeaseWait wait;
+  const Status status = locks.TakeLease(subject, owner, call.home->caller, &wait);
+  if (status == Status::kOk) return call.Double(token);
+  if (status == Status::kFull) return call.home->Throw("LEASES_FULL", {std::to_string(locks.geometry().leases())});
+  if (status != Status::kBusy || wait.turn == 0) return call.home->Throw("LOCK_BUSY", {"of computations"});
+  if (call.home->lock_waits++ == 0) napi_ref_threadsafe_function(env, call.home->lock_calls);
+  WatchOver(token, {call.home, wait});
+  return call.Double(-static_cast<double>(token));
+}
+
+// leaseEnd(token)
+napi_value EndLease(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (!call.Enter()) return nullptr;
+  call.locks().EndLease(call.locks().OwnerWith(static_cast<uint32_t>(call.Number(0))));
+  return nullptr;
+}
+
 // lockNamed(name, kind) → its number.
 napi_value Named(napi_env env, napi_callback_info info) {
   Call call(env, info, 2);
@@ -326,6 +362,8 @@ void InitUserLocks(napi_env env, napi_value exports, Environment* environment) {
   add("lockBegin", Begin);
   add("lockCancel", Cancel);
   add("lockEnd", End);
+  add("leaseTake", TakeLease);
+  add("leaseEnd", EndLease);
   add("lockNamed", Named);
   add("lockFigures", Figures);
   add("structureLocks", StructureLocks);
