@@ -41,7 +41,7 @@ constexpr bool kRepair = true;
 struct Pace {
   uint64_t stride;
   uint64_t kill_every = stride == 1 ? 97 : 997;  // boundaries between two deaths in earnest
-  uint64_t twice_every = stride == 1 ? 11 : 6;   // torn images between two whose repairer is stepped
+  uint64_t twice_every = stride == 1 ? 11 : 3;   // torn images between two whose repairer is stepped
   uint64_t whole_every = 307;                    // likewise, of images that are not torn
   uint64_t second_stride = 7 * stride;           // instructions between two deaths of the repairer
 };
@@ -66,6 +66,8 @@ class Boundaries {
       : pace_{stride}, evicts_(policy != kRefuse), bitmap_(bitmap) {
     test_clock_ms = kNow;
     CreateOrEnd(instance_, {SmallCache(policy, bitmap)}, 4, TestMs, engine);
+    // Their calls are longer: about as many repairers are stepped as without blocks.
+    if (bitmap && stride != 1) pace_.twice_every = 6;
     if (InKernel()) pace_.kill_every = stride == 1 ? 13 : 397;
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
     for (uint32_t i = 0; same_.size() < 4 || other_.size() < 12; i++) {
