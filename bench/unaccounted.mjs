@@ -4,6 +4,7 @@ import { register } from 'node:module'
 
 const nothing = `
   export const running = () => []
+  export const coreOf = () => -1
   export const countRequests = () => {}
   export const watchServer = () => {}
   export const startBeat = () => {}

@@ -30,18 +30,18 @@ process.exit(isBroken ? 1 : 0)
 
 async function sectionFor(file) {
   const rows = []
-  const said = new Map() // by line of the test in its file
   const events = run({ files: [file], concurrency: 1, timeout: 1_200_000 })
   for await (const { type, data } of events) {
-    if (type === 'test:diagnostic' && data.line) said.set(data.line, [...(said.get(data.line) ?? []), data.message])
+    // What a test says comes after it.
+    if (type === 'test:diagnostic' && data.line) rows.at(-1)?.said.push(data.message)
     if ((type !== 'test:pass' && type !== 'test:fail') || data.nesting !== 0 || data.name.endsWith('.test.ts')) continue
     if (type === 'test:fail') isBroken = true
     const seconds = (data.details.duration_ms / 1000).toFixed(1)
-    rows.push({ line: data.line, name: data.name, held: type === 'test:pass' ? 'held' : '**failed**', seconds })
+    rows.push({ name: data.name, held: type === 'test:pass' ? 'held' : '**failed**', seconds, said: [] })
     console.log(`${rows.at(-1).held} ${data.name} (${seconds} s)`)
   }
-  const cells = rows.map(({ line, name, held, seconds }) => {
-    const words = (said.get(line) ?? []).join('<br>').replaceAll('|', '\\|')
+  const cells = rows.map(({ name, held, seconds, said }) => {
+    const words = said.join('<br>').replaceAll('|', '\\|')
     return `| ${name} | ${held} | ${seconds} s | ${words} |`
   })
   return `| promise | | took | |\n|---|---|---:|---|\n${cells.join('\n')}\n\nLoad of the machine when it began: ${load}.`

@@ -5,6 +5,11 @@
 // V8 keeps the order of stores to such memory, and x86 shows them in that order; where
 // a processor does not, somebody who looks may for a moment see half of a head.
 
+import { performance } from 'node:perf_hooks'
+
+// The global `performance` is an accessor: a fifth of what asking it costs.
+const milliseconds = performance.now.bind(performance)
+
 /** Why an answer did not get out: 1, the client left before its request was there; 2, before the answer was out; 0, for no fault of the client. */
 export type Fault = 0 | 1 | 2
 
@@ -52,7 +57,7 @@ export class Row {
   private readonly headWords: Int32Array
   private readonly lastCore: number
   private readonly boot: () => number
-  /** Boot time at `performance.now() === 0`, microseconds. */
+  /** Boot time at `milliseconds() === 0`, microseconds. */
   private epoch = 0
 
   /** `boot`: boot-time microseconds, for the start of a request is compared with the clock of other processes. */
@@ -74,12 +79,12 @@ export class Row {
 
   /** From time to time: this process's own clock is quicker to ask, and stands still while the machine sleeps. */
   setClock(): void {
-    this.epoch = this.boot() - performance.now() * 1000
+    this.epoch = this.boot() - milliseconds() * 1000
   }
 
   /** A request begins on `core`, or on none (-1: all are taken). Returns its start, boot-time microseconds. */
   begin(core: number, method: string, url: string, rest: Lines): number {
-    const now = this.epoch + performance.now() * 1000
+    const now = this.epoch + milliseconds() * 1000
     this.words[inFlight]!++
     if (core < 0) {
       this.counts[overflows]!++
@@ -96,7 +101,7 @@ export class Row {
 
   /** It is over, and counted. `began` as it was returned; `sent` in bytes. */
   end(core: number, began: number, sent: number, fault: Fault): void {
-    const took = Math.max(0, Math.round(this.epoch + performance.now() * 1000 - began))
+    const took = Math.max(0, Math.round(this.epoch + milliseconds() * 1000 - began))
     this.words[inFlight]!--
     this.counts[tx]! += sent
     this.counts[runningTime]! += took

@@ -5,29 +5,23 @@
 // UWSHM_FULL=1 brings a thousand of each kind, as promised; without it, 300: more than are let in.
 
 import assert from 'node:assert/strict'
+import { fork } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { connect, type NetConnectOpts, type Socket } from 'node:net'
+import { connect, type NetConnectOpts } from 'node:net'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { kinds } from '../apps/besiegers.ts'
 import { app, folder, get, type Master, readAll, run, until } from '../harness.ts'
 
 const count = process.env.UWSHM_FULL ? 1000 : 300
 /** Where others use the machine too, only the best round tells about us. */
 const typical = process.env.UWSHM_FULL ? median : (numbers: number[]) => Math.min(...numbers)
 
-const kinds: { name: string; http?: true; tcp?: true; behave(socket: Socket): void }[] = [
-  { name: 'never read', behave: () => {} },
-  { name: 'never read, over TCP', tcp: true, behave: () => {} },
-  { name: 'read a byte a second', behave: (socket) => everySecond(socket, () => socket.read(1)) },
-  { name: 'never send', http: true, behave: () => {} },
-  { name: 'send a byte a second', http: true, behave: (socket) => everySecond(socket, () => socket.write('G')) },
-  { name: 'ask and never read', http: true, behave: (socket) => socket.write('GET / HTTP/1.1\r\n\r\n') },
-  { name: 'ask and read a byte a second', http: true, behave: (socket) => askAndDawdle(socket) },
-]
-
-for (const { name, http, tcp, behave } of kinds)
+for (const name of Object.keys(kinds))
   test(`${count} clients that ${name}, and come again when dismissed, hurt nobody`, async (t) => {
-    const address = tcp ? '127.0.0.1:0' : join(folder(t), 'stats.sock')
+    const http = /send|ask/.test(name)
+    const address = name.endsWith('TCP') ? '127.0.0.1:0' : join(folder(t), 'stats.sock')
     // 8,192 cores are a document of 1.9 MB.
     const args = ['-p', '2', '--threads', '4096', '--http-socket', '127.0.0.1:0', '--stats', address]
     const master = await run(t, [...args, ...(http ? ['--stats-http'] : []), app('fetch.mjs')]).serving(2)
@@ -36,13 +30,13 @@ for (const { name, http, tcp, behave } of kinds)
     const open = openFiles(master.pid)
     const calmRespawn = await respawnMs(master)
 
-    const attack = besiege(t, where, behave)
+    const attack = besiege(t, where, name)
     let most = 0
     const watch = setInterval(() => {
       most = Math.max(most, residentOf(master.pid))
     }, 20)
     t.after(() => clearInterval(watch))
-    await until('they are all there, or dismissed', () => attack.met >= count)
+    await until('they are all there, or dismissed', async () => (await attack.met()) >= count)
 
     const begun = { at: performance.now(), cpu: cpuOf(master.pid) }
     const waits: number[] = []
@@ -56,7 +50,7 @@ for (const { name, http, tcp, behave } of kinds)
     t.diagnostic(
       `${name}: answered in ${median(waits).toFixed(0)} ms (worst ${Math.max(...waits).toFixed(0)}), respawn in ` +
         `${median(respawns).toFixed(0)} ms (${calmRespawn.toFixed(0)} before), ${((most - idle) / 2 ** 20).toFixed(0)} MB ` +
-        `over idle, ${(cpu * 100).toFixed(0)} % CPU, ${attack.met} connections`,
+        `over idle, ${(cpu * 100).toFixed(0)} % CPU, ${await attack.met()} connections`,
     )
     assert.ok(typical(waits) <= 100, `a good client waits: ${waits.map(Math.round).join(' ')} ms`)
     assert.ok(typical(respawns) <= calmRespawn + 50, `${respawns.join(' ')} ms, ${calmRespawn} ms without them`)
@@ -64,7 +58,7 @@ for (const { name, http, tcp, behave } of kinds)
     assert.ok(openFiles(master.pid) <= open + 256 + 10, 'the clients are bounded')
 
     clearInterval(watch)
-    attack.stayAway()
+    await attack.stayAway()
     await until('those who linger are dismissed', () => openFiles(master.pid) <= open)
   })
 
@@ -98,49 +92,18 @@ test('a client that takes slice after slice, slowly, gets all of the document', 
 })
 
 /** `count` clients that come back when they are dismissed, until told to stay away. */
-function besiege(t: TestContext, where: NetConnectOpts, behave: (socket: Socket) => void) {
-  const attack = { met: 0, stayAway: () => {} }
-  const sockets = new Set<Socket>()
-  let comes = true
-  attack.stayAway = () => {
-    comes = false
-  }
-  const come = () => {
-    if (!comes) return
-    const socket = connect(where, () => {
-      attack.met++
-      behave(socket)
-    }).pause()
-    sockets.add(socket)
-    socket
-      .on('error', () => {})
-      .on('close', () => {
-        sockets.delete(socket)
-        if (comes) setTimeout(come, 1000)
-      })
-  }
-  // A paused socket does not hear that it was dismissed, unless it writes.
-  const again = setInterval(() => {
-    const [oldest] = sockets
-    oldest?.destroy()
-  }, 5)
-  for (let i = 0; i < count; i++) come()
-  t.after(() => {
-    comes = false
-    clearInterval(again)
-    for (const socket of sockets) socket.destroy()
+function besiege(t: TestContext, where: NetConnectOpts, name: string) {
+  const clients = fork(app('besiegers.ts'), [JSON.stringify(where), String(count), name])
+  const gone = once(clients, 'exit')
+  t.after(async () => {
+    clients.disconnect()
+    await gone
   })
-  return attack
-}
-
-function everySecond(socket: Socket, act: () => void): void {
-  const timer = setInterval(act, 1000)
-  socket.on('close', () => clearInterval(timer))
-}
-
-function askAndDawdle(socket: Socket): void {
-  socket.write('GET / HTTP/1.0\r\n\r\n')
-  everySecond(socket, () => socket.read(1))
+  const ask = async (what: string) => {
+    clients.send(what)
+    return ((await once(clients, 'message')) as [number])[0]
+  }
+  return { met: () => ask('how many'), stayAway: () => ask('stay away') }
 }
 
 async function statsOf(master: Master): Promise<{ host: string; port: number } | { path: string }> {
@@ -149,7 +112,7 @@ async function statsOf(master: Master): Promise<{ host: string; port: number } |
   return port === undefined ? { path: name! } : { host: '127.0.0.1', port: Number(port) }
 }
 
-async function answeredMs(where: NetConnectOpts & { path?: string }, http?: true): Promise<number> {
+async function answeredMs(where: NetConnectOpts & { path?: string }, http: boolean): Promise<number> {
   const asked = performance.now()
   const text = http ? (await get({ socketPath: where.path! })).body : await readAll(where)
   const took = performance.now() - asked
