@@ -115,9 +115,14 @@ export class Master {
   private end: { status: number | null; signal: string | null } | undefined
   log = ''
 
-  /** `fds`: what it finds open at 3, 4, … */
-  constructor(args: string[], options: { cwd?: string; env?: Record<string, string>; fds?: number[] } = {}) {
-    this.child = spawn(process.execPath, [cli, ...args], {
+  /** `fds`: what it finds open at 3, 4, …; `descriptors`: how many it may have. */
+  constructor(
+    args: string[],
+    options: { cwd?: string; env?: Record<string, string>; fds?: number[]; descriptors?: number } = {},
+  ) {
+    const command = [process.execPath, cli, ...args]
+    if (options.descriptors !== undefined) command.unshift('prlimit', `--nofile=${options.descriptors}`)
+    this.child = spawn(command[0]!, command.slice(1), {
       cwd: options.cwd,
       env: { ...process.env, ...options.env },
       stdio: ['ignore', 'pipe', 'pipe', ...(options.fds ?? [])],

@@ -47,16 +47,18 @@ export class StatsServer {
       socket.on('data', () => {
         if (socket.bytesRead > mostSent) socket.destroy()
       })
-      this.crowd.give(socket, socket, this.press.document() ?? Buffer.alloc(0))
+      this.crowd.wait(socket, () => this.crowd.give(socket, socket, this.press.document() ?? Buffer.alloc(0)))
     })
   }
 
   private httpServer(isForLocals: boolean) {
     const server = createHttpServer({ maxHeaderSize: 8192, requireHostHeader: false }, (request, response) => {
-      const { status, headers, body } = httpAnswer(request, isForLocals, () => this.press.document())
-      response.writeHead(status, { ...headers, 'Content-Length': body.length, Connection: 'close' })
-      if (request.method === 'HEAD') response.end()
-      else this.crowd.give(request.socket, response, body)
+      this.crowd.wait(request.socket, () => {
+        const { status, headers, body } = httpAnswer(request, isForLocals, () => this.press.document())
+        response.writeHead(status, { ...headers, 'Content-Length': body.length, Connection: 'close' })
+        if (request.method === 'HEAD') response.end()
+        else this.crowd.give(request.socket, response, body)
+      })
     })
     return server.prependListener('connection', (socket: Socket) => this.crowd.admit(socket))
   }

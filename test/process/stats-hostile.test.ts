@@ -2,7 +2,8 @@
 // document that no socket holds. None of them may cost the master its duties, its
 // memory, or a good client.
 //
-// UWSHM_FULL=1 brings a thousand of each kind, as promised; without it, 300: more than are let in.
+// UWSHM_FULL=1 brings a thousand of each kind, as promised; without it, 300 come to a
+// master with so few descriptors that it lets in 64.
 
 import assert from 'node:assert/strict'
 import { fork } from 'node:child_process'
@@ -14,9 +15,11 @@ import { type TestContext, test } from 'node:test'
 import { kinds } from '../apps/besiegers.ts'
 import { app, folder, get, type Master, readAll, run, until } from '../harness.ts'
 
-const count = process.env.UWSHM_FULL ? 1000 : 300
+const [count, descriptors] = process.env.UWSHM_FULL ? [1000, 4096] : [300, 256]
+/** A quarter of the descriptors is for clients. */
+const mostClients = descriptors / 4
 /** Where others use the machine too, only the best round tells about us. */
-const typical = process.env.UWSHM_FULL ? median : (numbers: number[]) => Math.min(...numbers)
+const asPromised = (numbers: number[]) => (process.env.UWSHM_FULL ? Math.max(...numbers) : Math.min(...numbers))
 
 for (const name of Object.keys(kinds))
   test(`${count} clients that ${name}, and come again when dismissed, hurt nobody`, async (t) => {
@@ -24,7 +27,9 @@ for (const name of Object.keys(kinds))
     const address = name.endsWith('TCP') ? '127.0.0.1:0' : join(folder(t), 'stats.sock')
     // 8,192 cores are a document of 1.9 MB.
     const args = ['-p', '2', '--threads', '4096', '--http-socket', '127.0.0.1:0', '--stats', address]
-    const master = await run(t, [...args, ...(http ? ['--stats-http'] : []), app('fetch.mjs')]).serving(2)
+    const master = await run(t, [...args, ...(http ? ['--stats-http'] : []), app('fetch.mjs')], {
+      descriptors,
+    }).serving(2)
     const where = await statsOf(master)
     const idle = residentOf(master.pid)
     const open = openFiles(master.pid)
@@ -52,10 +57,10 @@ for (const name of Object.keys(kinds))
         `${median(respawns).toFixed(0)} ms (${calmRespawn.toFixed(0)} before), ${((most - idle) / 2 ** 20).toFixed(0)} MB ` +
         `over idle, ${(cpu * 100).toFixed(0)} % CPU, ${await attack.met()} connections`,
     )
-    assert.ok(typical(waits) <= 100, `a good client waits: ${waits.map(Math.round).join(' ')} ms`)
-    assert.ok(typical(respawns) <= calmRespawn + 50, `${respawns.join(' ')} ms, ${calmRespawn} ms without them`)
+    assert.ok(asPromised(waits) <= 100, `a good client waits: ${waits.map(Math.round).join(' ')} ms`)
+    assert.ok(asPromised(respawns) <= calmRespawn + 50, `${respawns.join(' ')} ms, ${calmRespawn} ms without them`)
     assert.ok(most - idle <= 64 * 2 ** 20, `${(most - idle) / 2 ** 20} MB over idle`)
-    assert.ok(openFiles(master.pid) <= open + 256 + 10, 'the clients are bounded')
+    assert.ok(openFiles(master.pid) <= open + mostClients + 10, 'the clients are bounded')
 
     clearInterval(watch)
     await attack.stayAway()
