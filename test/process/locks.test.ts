@@ -196,7 +196,7 @@ test('waiting does not block the event loop; a hold is released on every path', 
   await workers.result(a, 'kept.hold = await uwsgi.lockAsync(0)')
   const waiting = workers.result(
     b,
-    'const hold = await uwsgi.lockAsync(0); return [hold.previousOwnerDied, hold.release(), hold.release()]',
+    'const hold = await uwsgi.lockAsync(0, { timeout: Number.MAX_VALUE }); return [hold.previousOwnerDied, hold.release(), hold.release()]',
   )
   assert.equal(await workers.result(b, 'return 1 + 1'), 2)
   assert.equal(await workers.result(b, 'return await uwsgi.lockAsync(0, { timeout: 20 })'), null)
