@@ -219,8 +219,8 @@ function grantIn(scope: Scope | undefined, { index, isShared }: Door): Grant | u
 
 function timeoutOf(options: LockOptions | undefined): number {
   const timeout = options?.timeout
-  if (timeout === undefined || timeout === Infinity) return -1
-  if (typeof timeout === 'number' && timeout >= 0) return timeout
+  if (timeout === undefined) return -1
+  if (typeof timeout === 'number' && timeout >= 0) return Math.min(timeout, Number.MAX_SAFE_INTEGER)
   throw new TypeError(`timeout: ${String(timeout)} is no number of milliseconds from 0 on`)
 }
 

@@ -79,6 +79,26 @@ test('who waits keeps the program running, and process.exit ends it all the same
   assert.equal(run(`uwsgi.lock(0); console.log(await uwsgi.lockAsync(0, { timeout: 30 }))`), 'null\n')
 })
 
+test('a signal that comes when the lock is given already: nobody keeps it', () => {
+  const out = run(`
+    const names = new Set()
+    for (const lock of [uwsgi.namedLock('plain'), uwsgi.namedLock('fair', { fair: true })])
+      for (let round = 0; round < 50; round++) {
+        const hold = await lock.lockAsync()
+        const gone = new AbortController()
+        const left = lock.lockAsync({ signal: gone.signal }).catch(({ name }) => name)
+        hold.release()
+        // For the waiter's thread to take it: its outcome is then on its way.
+        if (round % 2) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 5)
+        gone.abort()
+        names.add(await left)
+        const next = await lock.lockAsync({ timeout: 5000 })
+        names.add(next.release())
+      }
+    console.log(...names)`)
+  assert.equal(out, 'AbortError true\n')
+})
+
 test('a child process that is killed with a lock: its parent is told', () => {
   const out = run(`
     const one = child("uwsgi.lock(2); console.log('locked'); setInterval(() => {}, 1000)")

@@ -8,6 +8,10 @@ import { app, folder, get, type Master, run, type StatsDocument, until } from '.
 const locksModule = new URL('../../dist/locks/locks.js', import.meta.url).href
 
 interface Figures {
+  name: string
+  kind: string
+  pid?: number
+  acquisitions: number
   wait_us: number
   longest_hold_us: number
 }
@@ -64,6 +68,12 @@ class Workers {
   }
 }
 
+async function kindAndHolder({ master }: Workers, lock: string): Promise<[string, number | undefined]> {
+  const figures = (await master.stats()).lock_figures as Figures[]
+  const { kind, pid } = figures.find(({ name }) => name === lock)!
+  return [kind, pid]
+}
+
 function holderIn({ locks }: StatsDocument, lock: string): number | undefined {
   return locks.find((row) => lock in row)?.[lock]
 }
@@ -71,7 +81,7 @@ function holderIn({ locks }: StatsDocument, lock: string): number | undefined {
 test('numbers: 0 to N exist, others are refused by name, and what is no number is a TypeError', async (t) => {
   const workers = await Workers.start(t, 1)
   const [pid] = workers.pids as [number]
-  for (const call of ['lock', 'tryLock', 'unlock', 'isLocked', 'previousOwnerDied', 'lockAsync']) {
+  for (const call of ['lock', 'tryLock', 'unlock', 'isLocked', 'previousOwnerDied', 'lockAsync', 'withLock']) {
     for (const n of ['-1', '3'])
       assert.deepEqual(await workers.ask(pid, `return await uwsgi.${call}(${n})`), {
         name: 'UwsgiError',
@@ -83,7 +93,8 @@ test('numbers: 0 to N exist, others are refused by name, and what is no number i
   }
   for (const timeout of ['-1', '"1"', 'NaN', 'null'])
     assert.equal((await workers.ask(pid, `return uwsgi.lock(0, { timeout: ${timeout} })`)).name, 'TypeError', timeout)
-  const results = '[uwsgi.lock(), uwsgi.isLocked(), uwsgi.unlock(), uwsgi.isLocked(0), uwsgi.lock(2), uwsgi.tryLock(1)]'
+  const results =
+    '[uwsgi.lock(), uwsgi.isLocked(), uwsgi.unlock(), uwsgi.isLocked(0), uwsgi.lock(2, { timeout: Infinity }), uwsgi.tryLock(1)]'
   assert.deepEqual(await workers.result(pid, `return ${results}`), [true, true, null, false, true, true])
 })
 
@@ -150,6 +161,25 @@ for (const way of ['killed', 'exits'])
     )
   })
 
+test('while the master is stopped, who waits looks for itself, blocked or not', async (t) => {
+  const workers = await Workers.start(t, 3)
+  const [a, b, c] = workers.pids as [number, number, number]
+  await workers.result(a, 'uwsgi.lock()')
+  workers.master.kill('SIGSTOP')
+  for (const [holder, next, call] of [
+    [a, b, 'uwsgi.lock()'],
+    [b, c, 'await uwsgi.lockAsync()'],
+  ] as const) {
+    const waiting = workers.result(next, `${call}; return Date.now()`)
+    await workers.waiting(c)
+    const killed = Date.now()
+    process.kill(holder, 'SIGKILL')
+    const took = ((await waiting) as number) - killed
+    t.diagnostic(`${call}: handed over after ${took} ms`)
+    assert.ok(took < 250 + 750, `${call}: ${took} ms`)
+  }
+})
+
 test('a lock of the dead that nobody waits for: isLocked says no, and the next has it', async (t) => {
   const workers = await Workers.start(t, 2)
   for (let round = 0; round < 3; round++) {
@@ -188,6 +218,9 @@ test('--lock-alarm tells of a lock that is held for long by one who lives', asyn
   await workers.master.line(
     new RegExp(`pid ${pid} \\(worker 1\\) holds lock user slow for 1.\\d s; it is alive, 0 waiting`),
   )
+  await workers.result(pid, 'uwsgi.lock(1)')
+  await workers.master.line(/holds lock user 1 for/)
+  assert.equal(workers.master.log.match(/holds lock user slow for/g)!.length, 1, 'told once')
 })
 
 test('waiting does not block the event loop; a hold is released on every path', async (t) => {
@@ -196,11 +229,16 @@ test('waiting does not block the event loop; a hold is released on every path', 
   await workers.result(a, 'kept.hold = await uwsgi.lockAsync(0)')
   const waiting = workers.result(
     b,
-    'const hold = await uwsgi.lockAsync(0); return [hold.previousOwnerDied, hold.release(), hold.release()]',
+    'const hold = await uwsgi.lockAsync(0, { timeout: Number.MAX_VALUE }); return [hold.previousOwnerDied, hold.release(), hold.release()]',
   )
   assert.equal(await workers.result(b, 'return 1 + 1'), 2)
   assert.equal(await workers.result(b, 'return await uwsgi.lockAsync(0, { timeout: 20 })'), null)
   assert.equal(await workers.result(b, 'return await uwsgi.lockAsync(0, { timeout: 0 })'), null)
+  for (const call of ['uwsgi.lock', 'await uwsgi.lockAsync']) {
+    const code = `const since = performance.now(); ${call}(0, { timeout: 100 }); return performance.now() - since`
+    const waited = (await workers.result(b, code)) as number
+    assert.ok(waited >= 95, `${call}: ${waited} ms`)
+  }
   assert.equal(
     (await workers.ask(b, 'await uwsgi.lockAsync(0, { signal: AbortSignal.timeout(20) })')).name,
     'TimeoutError',
@@ -257,10 +295,11 @@ test('figures: turns, turns that were waited for, their time, recoveries', async
   await workers.result(a, 'uwsgi.lock(1)')
   process.kill(a, 'SIGKILL')
   await until('the dead is buried', async () => (await workers.result(b, 'return uwsgi.isLocked(1)')) === false)
-  const [row] = (await workers.result(
+  const figures = (await workers.result(
     b,
-    `return (await import(${JSON.stringify(locksModule)})).lockFigures().slice(1, 2)`,
-  )) as [Figures]
+    `return (await import(${JSON.stringify(locksModule)})).lockFigures()`,
+  )) as Figures[]
+  const row = figures.find(({ name }) => name === 'user 1')!
   const { wait_us, longest_hold_us, ...rest } = row
   assert.deepEqual(rest, {
     name: 'user 1',
@@ -274,6 +313,8 @@ test('figures: turns, turns that were waited for, their time, recoveries', async
   })
   assert.ok(wait_us >= 300_000 && wait_us < 3_000_000, `${wait_us}`)
   assert.ok(longest_hold_us >= 200_000 && longest_hold_us < 3_000_000, `${longest_hold_us}`)
+  assert.ok(figures.find(({ name, kind }) => name === 'user_locks' && kind === 'internal')!.acquisitions > 0)
+  assert.doesNotMatch(workers.master.log, /it is alive/, 'without --lock-alarm')
 })
 
 test('recursive where asked for: as many unlocks as locks, also inside of withLock', async (t) => {
@@ -316,6 +357,8 @@ test('names are shared by all, of one kind each, and their number is bounded', a
   )
   assert.equal(await workers.result(b, `return uwsgi.namedLock('billing', { fair: true }).tryLock()`), false)
   await workers.showsHolder('user billing', a)
+  assert.deepEqual(await kindAndHolder(workers, 'user billing'), ['fair', a])
+  assert.equal((await workers.ask(b, 'uwsgi.tryLock(3)')).code, 'LOCK_NUMBER', 'names have no numbers')
   assert.equal((await workers.ask(b, `uwsgi.namedLock('billing')`)).code, 'LOCK_KIND')
   assert.equal((await workers.ask(b, `uwsgi.rwLock('billing')`)).code, 'LOCK_KIND')
   for (const name of [`''`, `'x'.repeat(128)`, `'a\\0b'`])
@@ -344,13 +387,18 @@ test('read-write: readers together, a writer alone, nobody overtakes it, and dea
   const workers = await Workers.start(t, 3)
   const [a, b, c] = workers.pids as [number, number, number]
   const lock = `const { read, write } = uwsgi.rwLock('prices'); `
-  assert.equal(await workers.result(a, `${lock}return read.lock()`), true)
+  assert.deepEqual(await workers.result(a, `${lock}return [read.lock(), read.tryLock()]`), [true, false])
+  await workers.showsHolder('user prices', a)
+  assert.deepEqual(await kindAndHolder(workers, 'user prices'), ['rw', a])
   assert.equal(await workers.result(b, `${lock}return read.tryLock()`), true)
   assert.deepEqual(
     await workers.result(c, `${lock}return [write.tryLock(), read.isLocked(), write.lock({ timeout: 20 })]`),
     [false, true, false],
   )
   assert.equal((await workers.ask(a, `${lock}write.lock()`)).code, 'LOCK_HELD')
+  const inside = (work: string) => `${lock}return await read.withLock(() => ${work})`
+  assert.equal(await workers.result(c, inside('read.withLock(() => 5)')), 5)
+  assert.equal((await workers.ask(c, inside('write.lockAsync()'))).code, 'LOCK_HELD')
   assert.equal((await workers.ask(c, `${lock}read.unlock()`)).code, 'LOCK_NOT_OWNER')
   const writing = workers.result(c, `${lock}return await write.withLock((hold) => hold.previousOwnerDied)`)
   await until(
@@ -370,29 +418,45 @@ test('read-write: readers together, a writer alone, nobody overtakes it, and dea
 test('two that wait for each other: the youngest fails with DEADLOCK, the circle is in the log, the other goes on', async (t) => {
   const workers = await Workers.start(t, 2)
   const [a, b] = workers.pids as [number, number]
-  const code = (first: string, second: string) => `
+  const goOnce = (condition: string) => `while (!(${condition})) await new Promise((go) => setTimeout(go, 5))\n`
+  const isLocked = (lock: string) => goOnce(`(${lock}).isLocked()`)
+  const otherWaits = goOnce('native.lockFigures().some(({ waiters }) => waiters > 0)')
+  const outcomes = async (first: string, later: string) => {
+    const told = await Promise.all([workers.ask(a, first), workers.ask(b, later)])
+    return told.map(({ result, code }) => result ?? code)
+  }
+
+  const code = (first: string, condition: string, second: string) => `
     return await uwsgi.namedLock('${first}').withLock(async () => {
-      await new Promise((go) => setTimeout(go, 100))
+      ${condition}
       return await uwsgi.namedLock('${second}').withLock(() => 'done')
     })`
-  const told = await Promise.all([workers.ask(a, code('left', 'right')), workers.ask(b, code('right', 'left'))])
-  assert.deepEqual(told.map(({ result, code }) => result ?? code).toSorted(), ['DEADLOCK', 'done'])
-  const [, circle] = await workers.master.line(/\[deadlock-detector\] a circle: (.*); the first of them gets DEADLOCK/)
-  assert.match(
-    circle!,
-    /^pid \d+ \(worker \d\) waits for user (left|right), pid \d+ \(worker \d\) waits for user (left|right)$/,
+  assert.deepEqual(
+    await outcomes(code('left', isLocked(`uwsgi.namedLock('right')`), 'right'), code('right', otherWaits, 'left')),
+    ['done', 'DEADLOCK'],
   )
+  const circle = (youngest: string, oldest: string) => {
+    const links = `pid ${b} \\(worker \\d\\) waits for user ${youngest}, pid ${a} \\(worker \\d\\) waits for user ${oldest}`
+    return new RegExp(`\\[deadlock-detector\\] a circle: ${links}; the first of them gets DEADLOCK`)
+  }
+  await workers.master.line(circle('left', 'right'))
 
   // Blocking calls, too: there the whole thread waits.
-  const blocking = await Promise.all([
-    workers.ask(
-      a,
-      'uwsgi.lock(1); await new Promise((go) => setTimeout(go, 100)); try { return uwsgi.lock(2) } finally { uwsgi.unlock(1) }',
-    ),
-    workers.ask(
-      b,
-      'uwsgi.lock(2); await new Promise((go) => setTimeout(go, 100)); try { return uwsgi.lock(1) } finally { uwsgi.unlock(2) }',
-    ),
+  const blocking = (first: number, condition: string, second: number) =>
+    `uwsgi.lock(${first}); ${condition}; try { return uwsgi.lock(${second}) } finally { uwsgi.unlock(${first}) }`
+  assert.deepEqual(await outcomes(blocking(1, goOnce('uwsgi.isLocked(2)'), 2), blocking(2, otherWaits, 1)), [
+    true,
+    'DEADLOCK',
   ])
-  assert.deepEqual(blocking.map(({ result, code }) => result ?? code).toSorted(), ['DEADLOCK', true])
+
+  // Who reads once more stands behind a writer that waits for the first time to end.
+  const lock = `const { read, write } = uwsgi.rwLock('prices'); `
+  assert.deepEqual(
+    await outcomes(
+      `${lock}${isLocked('read')} return await write.withLock(() => 'written')`,
+      `${lock}return await read.withLock(async () => { ${otherWaits} return await read.withLock(() => 'read') })`,
+    ),
+    ['written', 'DEADLOCK'],
+  )
+  await workers.master.line(circle('prices', 'prices'))
 })
