@@ -107,6 +107,8 @@ test('a value begins after the first =, and names are told apart by case', () =>
     ...['--metric', 'name=f,collector=file,arg1=/tmp/a=b=c', '--metric', 'F', '--metric', '0.-_'],
   )
   assert.equal(collected[0]!.options.arg1, '/tmp/a=b=c')
+  const escaped = plan('--metric', String.raw`name=f,arg1=a\=b\,c\\d\x\\,collector=file`)
+  assert.equal(escaped.collected[0]!.options.arg1, String.raw`a=b,c\dx` + '\\', 'a backslash keeps what follows')
   assert.deepEqual(
     rows.slice(-3).map(([name]) => name),
     ['f', 'F', '0.-_'],
