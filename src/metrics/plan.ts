@@ -92,7 +92,7 @@ class Plan {
     const children = options.children
       .split(';')
       .filter(Boolean)
-      .map((child) => this.before(name, child))
+      .map((child) => this.targetOf(name, child))
     const missing = collectors[known].needs(options, children)
     if (missing !== null) throw new UwsgiError('COLLECTOR_NEEDS', name, collector, missing)
     const index = this.put([name, oid, kind, source.stored, '', 0, 0, initial])
