@@ -77,7 +77,8 @@ class Plan {
     if (type === 'alias') {
       if (this.indices.has(name)) throw new UwsgiError('METRIC_EXISTS', name, type)
       const target = this.targetOf(name, options.alias)
-      this.put([name, oid || this.rows[target]![1], kind, source.alias, '', target, 0, 0n])
+      const index = this.put([name, oid || this.rows[target]![1], kind, source.alias, '', target, 0, 0n])
+      this.freqs.set(index, options.freq)
       if (initial !== 0n) this.rows[target]![7] = initial
       return
     }
