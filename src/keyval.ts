@@ -1,6 +1,6 @@
-// uWSGI's key-value syntax: `name=pages,items=10000`. A backslash keeps a
-// comma: `name=a\,b`. A key without `=` is a flag. If a key is repeated the
-// last one wins.
+// uWSGI's key-value syntax: `name=pages,items=10000`. A backslash keeps what
+// follows as it is: `name=a\,b`. A key without `=` is a flag. If a key is repeated
+// the last one wins.
 //
 // Unlike uWSGI, which drops silently what it does not know, we refuse it.
 
@@ -66,16 +66,19 @@ function pairs(value: unknown, bare?: string): [key: string, value: unknown][] {
   if (bare !== undefined && !String(value).includes('=')) return [[bare, value]]
   return splitAtCommas(String(value)).map((word) => {
     const equals = word.indexOf('=')
-    return equals < 0 ? [word, undefined] : [word.slice(0, equals).trim(), word.slice(equals + 1)]
+    return equals < 0 ? [word, undefined] : [word.slice(0, equals).trim(), unescaped(word.slice(equals + 1))]
   })
 }
 
 function splitAtCommas(text: string): string[] {
-  const words = text.match(/(\\,|[^,])+/g) ?? []
-  return words.map((word) => word.replaceAll('\\,', ',').trim())
+  return (text.match(/(\\.|[^,])+/gs) ?? []).map((word) => word.trim())
+}
+
+function unescaped(text: string): string {
+  return text.replace(/\\(.)/gs, '$1')
 }
 
 export function writeKeyval(values: object): string {
   const words = Object.entries(values).filter(([, given]) => given !== undefined)
-  return words.map(([key, given]) => `${key}=${String(given).replaceAll(',', '\\,')}`).join(',')
+  return words.map(([key, given]) => `${key}=${String(given).replace(/[\\,]/g, '\\$&')}`).join(',')
 }

@@ -2,9 +2,13 @@
 // looks at thresholds, and keeps the files of --metrics-dir.
 //
 // Paces are counted on the monotonic clock from one start, so they do not drift.
-// A collector that takes long is not asked again meanwhile, and delays nobody;
-// what goes wrong is told once, and once more when it has changed.
+// A collector that takes long is not asked again meanwhile, and delays nobody for
+// long; what goes wrong is told once, and once more when it has changed.
+//
+// A parent is to be of the same look as its children: those are asked before it,
+// and it waits a little for those that have not answered yet.
 
+import { setTimeout as pause } from 'node:timers/promises'
 import { log } from '../log.ts'
 import { native } from '../native.ts'
 import type { Reader } from './collectors/contract.ts'
@@ -16,11 +20,16 @@ import { type Raise, Threshold } from './thresholds.ts'
 
 /** After so many seconds without an answer a collector is called late. */
 const lateAfter = 10
+/** A parent takes what its children had before when they need longer. It must be done before its own next turn. */
+const patienceMs = 500
 
 interface Duty extends Collected {
   reader: Reader
+  /** The second of its next turn. */
+  dueAt: number
   /** When it was asked, while it has not answered. */
   askedAt: number | null
+  answered: Promise<void>
   complaint: string
 }
 
@@ -37,7 +46,7 @@ export class Collection {
     this.feed = new Feed(plan.stored, sockets)
     this.duties = plan.collected.map((collected) => {
       const reader = collectors[collected.collector].open(collected.options)
-      return { ...collected, reader, askedAt: null, complaint: '' }
+      return { ...collected, reader, dueAt: 0, askedAt: null, answered: Promise.resolve(), complaint: '' }
     })
     this.files = plan.dir === undefined ? null : new MetricFiles(plan.dir, plan)
   }
@@ -45,12 +54,9 @@ export class Collection {
   start(): void {
     if (this.plan.slots === 0) return
     this.every(1, () => this.feed.tick())
-    for (const freq of new Set(this.duties.map(({ options }) => options.freq))) {
-      const duties = this.duties.filter(({ options }) => options.freq === freq)
-      this.every(freq, () => {
-        for (const duty of duties) this.ask(duty)
-      })
-    }
+    this.every(1, (second) => {
+      for (const duty of this.duties) if (second >= duty.dueAt) this.ask(duty, second)
+    })
     const others = this.thresholds.filter(({ plan }) => !plan.isCollected)
     for (const freq of new Set(others.map(({ plan }) => plan.freq))) {
       const ofPace = others.filter(({ plan }) => plan.freq === freq)
@@ -72,11 +78,11 @@ export class Collection {
   }
 
   /** Now, and then every `seconds` from now. */
-  private every(seconds: number, act: () => void): void {
+  private every(seconds: number, act: (turn: number) => void): void {
     const begun = performance.now()
     let turn = 0
     const next = () => {
-      act()
+      act(turn)
       // What the event loop was too busy for is left out, not made up for.
       turn = Math.max(turn + 1, Math.ceil((performance.now() - begun) / (seconds * 1000)))
       setTimeout(next, begun + turn * seconds * 1000 - performance.now()).unref()
@@ -84,22 +90,29 @@ export class Collection {
     next()
   }
 
-  private ask(duty: Duty): void {
+  private ask(duty: Duty, second: number): void {
+    const { freq } = duty.options
+    duty.dueAt = second - (second % freq) + freq
     if (duty.askedAt !== null) return
-    const { index, children, options } = duty
-    const initial = options.initial_value
     duty.askedAt = performance.now()
+    duty.answered = this.answer(duty)
+  }
+
+  private async answer(duty: Duty): Promise<void> {
+    const { index, children, options } = duty
+    const asked = this.duties.filter(
+      (other) => other !== duty && other.askedAt !== null && children.includes(other.index),
+    )
     try {
+      if (asked.length > 0) {
+        const answers = Promise.all(asked.map(({ answered }) => answered))
+        await Promise.race([answers, pause(patienceMs, undefined, { ref: false })])
+      }
       const found = duty.reader.read({
         children: children.map((child) => native.metricBigValue(child)),
-        before: native.metricBigValue(index) - initial,
+        before: native.metricBigValue(index) - options.initial_value,
       })
-      if (typeof found === 'bigint') this.take(duty, found)
-      else
-        found.then(
-          (value) => this.take(duty, value),
-          (error: unknown) => this.complain(duty, error),
-        )
+      this.take(duty, typeof found === 'bigint' ? found : await found)
     } catch (error) {
       this.complain(duty, error)
     }

@@ -8,9 +8,6 @@ export class Feed {
   private readonly stored: ReadonlyMap<string, number>
   /** Descriptors, in order. */
   private readonly sockets: readonly number[]
-  private overloaded = 0
-  private routed = 0
-  private unrouted = 0
 
   constructor(stored: ReadonlyMap<string, number>, sockets: readonly number[]) {
     this.stored = stored
@@ -33,13 +30,17 @@ export class Feed {
     this.store('worker.0.heap_used', heap)
     for (const [index, fd] of this.sockets.entries())
       this.store(`socket.${index}.listen_queue`, native.socketQueue(fd)[0])
-    if (workers.every(({ pid, inFlight }) => pid !== 0 && inFlight > 0)) this.overloaded++
-    this.store('core.overloaded', this.overloaded)
+    if (workers.every(({ pid, inFlight }) => pid !== 0 && inFlight > 0)) this.count('core.overloaded')
   }
 
   signalled(isHeard: boolean): void {
-    if (isHeard) this.store('core.routed_signals', ++this.routed)
-    else this.store('core.unrouted_signals', ++this.unrouted)
+    this.count(isHeard ? 'core.routed_signals' : 'core.unrouted_signals')
+  }
+
+  /** It may have begun with what was restored. */
+  private count(name: string): void {
+    const index = this.stored.get(name)
+    if (index !== undefined) native.storeMetric(index, BigInt.asIntN(64, native.metricBigValue(index) + 1n))
   }
 
   /** Returns what it stored; nothing is stored where --metric has put something else. */

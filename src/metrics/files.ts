@@ -4,12 +4,13 @@
 // when it could be; it keeps no other file from being written, and each round tries again.
 //
 // --metrics-dir-restore: what a counter held when the last instance ended is
-// added to it, once, before its file is written for the first time. Gauges say
-// how things are, sums and other collected values are found anew: those are not
-// restored. A metric that is defined while the application runs is restored when
+// added to it, once, before its file is written for the first time. So it is for
+// accumulators. Gauges say how things are, sums and other collected values are found
+// anew: those are not restored. A metric that is defined while the application runs is restored when
 // it is first seen here.
 
-import { accessSync, constants, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { accessSync, constants, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from 'node:fs'
 import { rename, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { UwsgiError } from '../errors.ts'
@@ -24,20 +25,19 @@ const add = 0
 export class MetricFiles {
   private readonly dir: string
   private readonly restores: boolean
-  /** Collected metrics that count by themselves. */
-  private readonly accumulators: ReadonlySet<number>
+  /** What is stored by whoever counts it, and not found anew: the master's own counters, and accumulators. */
+  private readonly storedCounters: ReadonlySet<number>
   private readonly paths: string[] = []
   private readonly written: (bigint | undefined)[] = []
   private isWriting = false
   private complaint = ''
 
-  constructor(dir: string, { restores, collected }: MetricsPlan) {
-    this.dir = dir
+  constructor(dir: string, { restores, collected, stored }: MetricsPlan) {
     this.restores = restores
-    this.accumulators = new Set(
-      collected.filter(({ collector }) => collector === 'accumulator').map(({ index }) => index),
-    )
+    const accumulators = collected.filter(({ collector }) => collector === 'accumulator')
+    this.storedCounters = new Set([...stored.values(), ...accumulators.map(({ index }) => index)])
     try {
+      this.dir = realpathSync(dir)
       if (!statSync(dir).isDirectory()) throw Object.assign(new Error(), { code: 'ENOTDIR' })
       accessSync(dir, constants.W_OK)
     } catch (error) {
@@ -104,7 +104,7 @@ export class MetricFiles {
     // A bucket's file holds those before it, too.
     else if (from === source.bucket)
       native.changeMetric(index, add, BigInt.asIntN(64, value - (position === 0 ? 0n : (this.read(index - 1) ?? 0n))))
-    else if (from === source.figure || this.accumulators.has(index)) native.storeMetric(index, value)
+    else if (from === source.figure || this.storedCounters.has(index)) native.storeMetric(index, value)
   }
 
   /** What the file holds; null: there is none, or no number in it. uWSGI's files end in NULs. */
@@ -138,9 +138,18 @@ class Round {
   hasWritten = false
 }
 
-/** A label's value may have any characters, and a name may be all dots. */
+/** What a file system takes, but for the `~` beside it. */
+const longestFileName = 254
+
+/** A label's value may have any characters, and a name may be all dots. After `%-` comes what tells long names apart. */
 function fileName(name: string): string {
-  return name.replace(/[/%]/g, (one) => (one === '/' ? '%2F' : '%25')).replace(/^\./, '%2E')
+  const whole = name.replace(/[/%]/g, (one) => (one === '/' ? '%2F' : '%25')).replace(/^\./, '%2E')
+  if (Buffer.byteLength(whole) <= longestFileName) return whole
+  const hash = createHash('sha256').update(name).digest('hex').slice(0, 32)
+  const room = longestFileName - 2 - hash.length
+  // As a stream: half a character at the end is left out.
+  const begin = new TextDecoder().decode(Buffer.from(whole).subarray(0, room), { stream: true })
+  return `${begin}%-${hash}`
 }
 
 function beside(path: string): string {

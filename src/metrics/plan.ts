@@ -77,7 +77,8 @@ class Plan {
     if (type === 'alias') {
       if (this.indices.has(name)) throw new UwsgiError('METRIC_EXISTS', name, type)
       const target = this.targetOf(name, options.alias)
-      this.put([name, oid || this.rows[target]![1], kind, source.alias, '', target, 0, 0n])
+      const index = this.put([name, oid || this.rows[target]![1], kind, source.alias, '', target, 0, 0n])
+      this.freqs.set(index, options.freq)
       if (initial !== 0n) this.rows[target]![7] = initial
       return
     }
@@ -92,7 +93,7 @@ class Plan {
     const children = options.children
       .split(';')
       .filter(Boolean)
-      .map((child) => this.before(name, child))
+      .map((child) => this.targetOf(name, child))
     const missing = collectors[known].needs(options, children)
     if (missing !== null) throw new UwsgiError('COLLECTOR_NEEDS', name, collector, missing)
     const index = this.put([name, oid, kind, source.stored, '', 0, 0, initial])

@@ -66,6 +66,8 @@ test('collectors feed their metrics, each from where it says', async (t) => {
   const dir = folder(t)
   const measured = join(dir, 'measured')
   writeFileSync(measured, `  1\t-22 \0 3.75\n${'x '.repeat(5000)}99`)
+  const large = join(dir, 'large')
+  writeFileSync(large, `18446744073709551615 -${'9'.repeat(30)}`)
   const metric = (text: string) => ['--metric', text]
   const master = await run(t, [
     ...serve,
@@ -75,6 +77,17 @@ test('collectors feed their metrics, each from where it says', async (t) => {
     ...[0, 1, 2, 3].flatMap((word) => metric(`name=word${word},collector=file,arg1=${measured},arg1n=${word}`)),
     ...metric(`name=scaled,collector=file,arg1=${measured},arg1n=3,scale=100`),
     ...metric(`name=far,collector=file,arg1=${measured},arg1n=5004,initial_value=1000`),
+    ...[0, 1].map((word) => `name=large${word},collector=file,arg1=${large},arg1n=${word}`).flatMap(metric),
+    ...metric(`name=scaledLarge,collector=file,arg1=${large},scale=100`),
+    ...metric(`name=once,collector=file,arg1=${measured},arg1n=2,freq=3600`),
+    ...metric('name=hourly,freq=3600,collector=sum,children=base'),
+    ...metric('name=through,type=alias,alias=once'),
+    ...metric('name=parent,collector=sum,children=through,freq=3600'),
+    ...metric('name=grand,collector=adder,children=parent,arg1n=1,freq=7200'),
+    ...metric('name=middle,collector=sum,children=base,freq=60'),
+    ...metric('name=late,collector=sum,children=middle,freq=3600'),
+    ...metric('name=most,initial_value=9223372036854775807'),
+    ...metric('name=wrapped,collector=multiplier,children=most,arg1n=2'),
     ...metric('name=sum,collector=sum,children=simple;base,initial_value=1000'),
     ...metric('name=avg,collector=avg,children=simple;base'),
     ...metric('name=empty,collector=avg'),
@@ -95,7 +108,14 @@ test('collectors feed their metrics, each from where it says', async (t) => {
   await values(master, '/set/simple/50')
   const now = await until('all are collected', async () => {
     const now = await values(master)
-    return now.sums === 1057n + 67n && now.fraction === -2n && now.counts! >= 2n && now.far! > 1000n && now
+    return (
+      now.sums === 1057n + 67n &&
+      now.fraction === -2n &&
+      now.counts! >= 2n &&
+      now.far! > 1000n &&
+      now.once !== 0n &&
+      now
+    )
   })
   const expected = {
     word0: 1,
@@ -108,10 +128,16 @@ test('collectors feed their metrics, each from where it says', async (t) => {
     avg: 28,
     empty: 0,
     add: 67,
+    parent: -22,
+    grand: -21,
+    late: 7,
+    wrapped: -2,
   }
   for (const [name, value] of Object.entries({ ...expected, mul: 171, zero: 0, func: 7 }))
     assert.equal(now[name], BigInt(value), name)
   assert.equal(now.later, 1n << 40n)
+  const [most, least] = [2n ** 63n - 1n, -(2n ** 63n)]
+  assert.deepEqual([now.large0, now.large1, now.scaledLarge], [most, least, most])
   assert.equal((now.acc! - 100n) % 7n, 0n, 'it starts at 100 and grows by 7')
   assert.ok(now.acc! > 100n)
   const { often, seldom } = await until('each is asked at its own pace', async () => {
@@ -131,6 +157,7 @@ test('a collector that fails, hangs or dies is told once and delays nobody', asy
     ...serve,
     ...['throws', 'hangs', 'never', 'text', 'exits', 'missing', 'counts', 'late'].flatMap(func),
     ...['--metric', 'name=one,initial_value=1', '--metric', 'name=turns,collector=accumulator,children=one'],
+    ...['--metric', 'name=patient,collector=accumulator,children=one;never'],
     ...['--metric', `name=file,collector=file,arg1=${path}`, '--metric', `name=dir,collector=file,arg1=${dir}`],
     ...['--metric', 'name=few,collector=file,arg1=/proc/loadavg,arg1n=50'],
     app('metrics.mjs'),
@@ -149,14 +176,19 @@ test('a collector that fails, hangs or dies is told once and delays nobody', asy
   writeFileSync(path, '12\n')
   await master.line(/metric file is collected again/)
   assert.equal((await values(master)).file, 12n)
+  writeFileSync(path, 'abc\n')
+  await master.line(/metric file keeps its value: word 0 of .* is no number: "abc"/)
   await master.line(/metric hangs keeps its value: .*(gave no answer|not answered)/)
   await master.line(/metric never keeps its value: .*(gave no answer|not answered)/)
+  assert.equal((await values(master)).file, 12n)
+  assert.equal(master.log.split('is no number').length, 2, 'that too is told once')
   for (const name of ['throws', 'text', 'few', 'missing'])
     assert.equal(master.log.split(`metric ${name} keeps`).length, 2, `${name} is told once`)
   const ended = await turnsOf(master)
   assert.ok(ended.at - begun.at > 5000, 'all that while somebody hung')
   assert.ok(Math.abs(ended.turns - begun.turns - (ended.at - begun.at) / 1000) < 1.5, 'the others had every turn')
-  const { counts, late } = await values(master)
+  const { counts, late, patient } = await values(master)
+  assert.ok(Number(patient) > ended.turns - 2, `${patient} of ${ended.turns} turns, beside a child without an answer`)
   // Their threads have to find a processor beside the one that spins.
   assert.ok(Number(counts) > ended.turns / 2, `${counts} of ${ended.turns} turns`)
   t.diagnostic(`a good collector's function came ${late} ms late at most`)
@@ -209,8 +241,15 @@ test('--metrics-dir has a file for every metric; after a restart counters go on 
   const second = await run(t, args).serving(2)
   const now = await until('what was defined late is restored', async () => {
     const now = await values(second, '/took/7')
+    const isSummed = [
+      ['core.total_tx', 'total_tx'],
+      ['worker.0.requests', 'requests'],
+      ['core.total_rss', 'rss_size'],
+    ].every(([all, one]) => now[all!] === now[`worker.1.${one}`]! + now[`worker.2.${one}`]!)
     return (
+      isSummed &&
       now['defined.late'] === 3n &&
+      now[`labelled{path="${'/'.repeat(168)}a"}`] === 4n &&
       now['labelled{path="/a"}'] === 4n &&
       ofBucket(now) === 1n &&
       now.total === 108n &&
@@ -223,9 +262,7 @@ test('--metrics-dir has a file for every metric; after a restart counters go on 
   assert.equal(now.total, 108n, 'a sum is not counted twice')
   assert.equal(now.took_count, now['took_bucket{le="+Inf"}'])
   assert.ok(now['worker.0.requests']! > before['worker.0.requests']!, 'built-in counters go on too')
-  assert.ok(
-    now['core.total_tx']! < 2n * (before['core.total_tx']! + now['worker.0.total_tx']! - before['worker.0.total_tx']!),
-  )
+  assert.ok(now['worker.0.delta_requests']! < now['worker.0.requests']!)
 })
 
 /** What took more than 10 and at most 100. */
@@ -236,10 +273,17 @@ function ofBucket(now: Record<string, bigint>): bigint {
 test('a directory that uWSGI has left is restored from, and what is no number in it counts as nothing', async (t) => {
   const dir = folder(t)
   const page = (text: string) => Buffer.concat([Buffer.from(text), Buffer.alloc(4096 - text.length)])
-  const left = { hits: page('5\n'), never: page(''), broken: 'many', minus: '-9223372036854775808\n' }
+  const left = {
+    ...{ hits: page('5\n'), never: page(''), broken: 'many', minus: '-9223372036854775808\n' },
+    ...{ acc: '41\n', 'core.overloaded': '50\n', 'core.routed_signals': '7\n', 'core.unrouted_signals': '70\n' },
+    ...{ stranger: 'mine\n' },
+  }
   for (const [name, bytes] of Object.entries(left)) writeFileSync(join(dir, name), bytes)
   writeFileSync(join(dir, 'worker.1.requests'), page('1000\n'))
   mkdirSync(join(dir, 'folder'))
+  // What the name leads to later is of no concern.
+  const link = join(folder(t), 'link')
+  symlinkSync(dir, link)
   const args = [
     '--metric',
     'hits',
@@ -254,13 +298,20 @@ test('a directory that uWSGI has left is restored from, and what is no number in
   ]
   const master = await run(t, [
     ...[...serve, ...args, '--metric', 'name=acc,collector=accumulator,children=never'],
-    ...['--metrics-dir', dir, '--metrics-dir-restore', app('metrics.mjs')],
+    ...['--alarm', 'tell signal:9', '--metric-threshold', 'key=hits,value=5,alarm=tell'],
+    ...['--metric-dir', link, '--metric-dir-restore', app('metrics.mjs')],
   ]).serving(2)
+  rmSync(link)
   const now = await values(master, '/inc/hits/2')
   assert.deepEqual([now.hits, now.never, now.broken, now.minus, now.folder], [7n, 0n, 0n, -(2n ** 63n), 0n])
   assert.ok(now['worker.1.requests']! >= 1000n && now['worker.2.requests']! < 1000n)
+  assert.equal(now.acc, 41n)
+  assert.equal(now['core.routed_signals'], 7n)
+  assert.ok(now['core.overloaded']! >= 50n)
+  await until('it counts on from there', async () => (await values(master))['core.unrouted_signals']! > 70n)
   await master.line(/metrics are not written to .*: (EISDIR|ENOTEMPTY)/)
   await until('all others are written', () => file(join(dir, 'hits')) === '7\n' && file(join(dir, 'broken')) === '0\n')
+  assert.equal(file(join(dir, 'stranger')), 'mine\n')
 })
 
 test('a directory that goes away is told once, and all is well when it is back', async (t) => {

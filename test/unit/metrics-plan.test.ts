@@ -107,6 +107,8 @@ test('a value begins after the first =, and names are told apart by case', () =>
     ...['--metric', 'name=f,collector=file,arg1=/tmp/a=b=c', '--metric', 'F', '--metric', '0.-_'],
   )
   assert.equal(collected[0]!.options.arg1, '/tmp/a=b=c')
+  const escaped = plan('--metric', String.raw`name=f,arg1=a\=b\,c\\d\x\\,collector=file`)
+  assert.equal(escaped.collected[0]!.options.arg1, String.raw`a=b,c\dx` + '\\', 'a backslash keeps what follows')
   assert.deepEqual(
     rows.slice(-3).map(([name]) => name),
     ['f', 'F', '0.-_'],
@@ -120,6 +122,21 @@ test('a name that is there already is replaced where it stands', () => {
   assert.equal(rows.length, before.length)
   assert.deepEqual(rows[index], ['worker.0.rss_size', '9.9', 1, 0, '', 0, 0, 0n])
   assert.ok(!stored.has('worker.0.rss_size'), 'the master would write to it')
+})
+
+test('a metric that was collected and is defined anew is collected no more', () => {
+  assert.deepEqual(plan('--metric', 'b', '--metric', 'name=a,collector=sum,children=b', '--metric', 'a').collected, [])
+})
+
+test('thresholds are looked at as often as their metric says, be it an alias', () => {
+  const { thresholds } = plan(
+    ...['--metric', 'name=m,freq=7', '--metric', 'name=a,type=alias,alias=m,freq=9'],
+    ...['--metric-threshold', 'key=m,value=1', '--metric-threshold', 'key=a,value=1'],
+  )
+  assert.deepEqual(
+    thresholds.map(({ freq }) => freq),
+    [7, 9],
+  )
 })
 
 test('an alias shows another metric, also by way of an alias, and its initial_value is the target’s', () => {
@@ -138,6 +155,9 @@ test('what is wrong with a --metric is told before anything starts', () => {
     ['a/b', /'a\/b' is not a name of letters/],
     ['name=', /name: '' is not a name of letters|name is missing/],
     ['x,type=gauge', /--metric/],
+    [`name=${'n'.repeat(192)}`, /is not a name of letters/],
+    [`name=a,oid=${'1'.repeat(64)}`, /is not digits and dots/],
+    ['name=a,freq=86401', /freq: '86401' is not a whole number/],
     ['name=a,freq=soon', /freq: 'soon' is not a whole number/],
     ['name=a,arg1n=1.5', /arg1n: '1.5' is not a whole number/],
     ['name=a,oid=x.1', /oid: 'x.1' is not digits and dots/],
@@ -160,6 +180,7 @@ test('what is wrong with a --metric is told before anything starts', () => {
     [['a', 'b', 'name=a,type=alias,alias=b'], /there is a metric named a already, and it is no alias/],
   ]
   for (const [metrics, sentence] of rows) assert.match(refusal(...[metrics].flat()), sentence)
+  assert.ok(plan('--metric', `name=${'n'.repeat(191)},oid=${'1'.repeat(63)},freq=86400`))
   assert.throws(() => parseOptions(['--metrics-dir-restore']), /possible without --metrics-dir/)
 })
 

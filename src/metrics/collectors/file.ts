@@ -21,10 +21,16 @@ export default defineCollector({
       const fraction = Number.parseFloat(word) * scale
       if (scale !== 0 ? !Number.isFinite(fraction) : number === undefined)
         throw new Error(`word ${arg1n} of ${path} is no number: ${JSON.stringify(word)}`)
-      return scale !== 0 ? BigInt(Math.round(fraction)) : BigInt(number!.replace('+', ''))
+      return within64Bits(scale !== 0 ? BigInt(Math.round(fraction)) : BigInt(number!.replace('+', '')))
     },
   }),
 })
+
+/** What is beyond them is the most, or the least, that they hold; wrapped it would have the other sign. */
+function within64Bits(number: bigint): bigint {
+  const wrapped = BigInt.asIntN(64, number)
+  return wrapped === number ? number : number < 0n ? -(2n ** 63n) : 2n ** 63n - 1n
+}
 
 async function wordOf(path: string, wanted: number): Promise<string | null> {
   // Opening a pipe that nobody writes to must not wait.
