@@ -53,7 +53,7 @@ export function optionsPage(): string {
     '',
     '    --cache2 name=pages,items=10000,blocksize=64k',
     '',
-    'A backslash keeps a comma: `name=a\\,b`.',
+    'A backslash keeps what follows: `name=a\\,b`.',
     '',
     ...rows(
       ['key', 'default', 'meaning'],
@@ -65,7 +65,7 @@ export function optionsPage(): string {
     '    --metric orders',
     '    --metric name=load,type=gauge,collector=file,arg1=/proc/loadavg,scale=100',
     '',
-    'A name alone is a counter. A backslash keeps a comma.',
+    'A name alone is a counter. A backslash keeps what follows.',
     '',
     ...rows(
       ['key', 'default', 'meaning'],
