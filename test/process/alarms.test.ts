@@ -279,6 +279,8 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
       ...[...serve, ...alarm('lg log:')],
       ...['--metric', 'orders', '--metric', 'name=shown,type=alias,alias=orders'],
       ...['--metric', `name=level,type=gauge,collector=file,arg1=${level}`],
+      ...['quiet', 'rated', 'both', 'name=three,initial_value=3'].flatMap((text) => ['--metric', text]),
+      ...['bound', 'free'].flatMap((name) => ['--metric', `name=${name},collector=accumulator,children=three`]),
       ...['--metric-threshold', 'key=orders,value=10,clear=5,alarm=lg,msg=many orders'],
       ...['--metric-alarm', 'key=shown,value=-3,op=le,reset=7,alarm=lg'],
       ...[
@@ -287,8 +289,21 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
         '--alarm-metric',
         'key=level,value=20,op=gt,alarm=lg,msg=no',
       ],
+      ...[
+        'key=quiet,value=5,reset=2',
+        'key=rated,value=5,reset=1,alarm=lg,rate=3600',
+        'key=both,value=5,reset=0',
+        'key=both,value=5,alarm=lg,msg=second sees it',
+        'key=bound,value=3,reset=0',
+      ].flatMap((text) => ['--metric-threshold', text]),
       app('alarms.mjs'),
     ]).serving(1)
+    const is = (name: string, value: number) =>
+      until(`${name} is ${value}`, async () => (await ask(master, 'get', name)) === `${value}`)
+    await master.line(
+      /metric: free\nadded threshold for metric orders \(value: 10\)\nadded threshold for metric shown \(value: -3\)\n/,
+    )
+    for (const [name, value] of Object.entries({ quiet: 9, rated: 9, both: 7 })) await ask(master, 'set', name, value)
     await ask(master, 'set', 'orders', 12)
     writeFileSync(level, '20')
     await master.line(/- ALARM: many orders\n/)
@@ -296,8 +311,18 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
     await ask(master, 'set', 'orders', -3)
     await master.line(/- ALARM: cleared: many orders\n/)
     await master.line(/- ALARM: shown\n/)
-    await until('it is reset', async () => (await ask(master, 'get', 'orders')) === '7')
-    assert.equal(count(master.log, 'ALARM: many orders'), 1)
+    await is('orders', 7)
+    await is('quiet', 2)
+    await is('rated', 1)
+    await master.line(/- ALARM: rated\n/)
+    await master.line(/- ALARM: second sees it\n/)
+    await is('both', 0)
+    await ask(master, 'set', 'rated', 9)
+    await is('rated', 1)
+    await until('what is not bound grows', async () => Number(await ask(master, 'get', 'free')) >= 6)
+    assert.ok(Number(await ask(master, 'get', 'bound')) <= 3)
+    for (const once of ['many orders', 'rated', 'second sees it'])
+      assert.equal(count(master.log, `ALARM: ${once}`), 1, once)
     assert.doesNotMatch(master.log, /ALARM: no/)
   })
 
