@@ -182,8 +182,9 @@ class Master {
 }
 
 /** The lines that operators of uWSGI know. */
-function tellOfMetrics({ rows, custom, slots }: MetricsPlan): void {
+function tellOfMetrics({ rows, custom, slots, thresholds }: MetricsPlan): void {
   for (const name of custom) log(`added custom metric: ${name}`)
+  for (const { options } of thresholds) log(`added threshold for metric ${options.key} (value: ${options.value})`)
   log(`initialized ${rows.length} metrics`)
   log(`memory allocated for metrics storage: ${slots * 8} bytes (${(slots * 8) >> 20} MB)`)
 }

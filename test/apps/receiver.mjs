@@ -1,11 +1,11 @@
-// What alarms are sent to: `receiver.mjs http|https|smtp [KEY CERT]`, in a process of
+// What alarms are sent to: `receiver.mjs http|https|smtp|smtps [KEY CERT]`, in a process of
 // its own. It prints its port, then a line of JSON for everything it gets.
 
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { createServer as createTlsServer } from 'node:https'
 import { createServer as createPlain } from 'node:net'
-import { TLSSocket } from 'node:tls'
+import { createServer as createSecure, TLSSocket } from 'node:tls'
 
 const [kind, keyFile, certFile] = process.argv.slice(2)
 const tls = keyFile ? { key: readFileSync(keyFile), cert: readFileSync(certFile) } : {}
@@ -61,12 +61,13 @@ function onMail(socket) {
     })
   }
   socket.write('220 here\r\n')
-  listen(socket, false)
+  listen(socket, socket instanceof TLSSocket)
 }
 
 const servers = {
   http: () => createServer(onRequest),
   https: () => createTlsServer(tls, onRequest),
   smtp: () => createPlain(onMail),
+  smtps: () => createSecure(tls, onMail),
 }
 const server = servers[kind]().listen(0, '127.0.0.1', () => print(server.address().port))

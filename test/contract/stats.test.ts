@@ -17,6 +17,8 @@ interface Document extends Row {
   load: number
   listen_queue: number
   sockets: Row[]
+  /** With --enable-metrics. */
+  metrics: Record<string, { value: number }>
   workers: (Row & { id: number; pid: number; status: string; cores: (Row & { vars: string[] })[]; apps: Row[] })[]
 }
 
@@ -57,16 +59,24 @@ test('no cache and one worker: the smallest document satisfies them too', async 
 
 test('with metrics: they stand between caches and sockets, unless they are left out', async (t) => {
   const args = ['-p', '1', '--enable-metrics', '--metric', 'name=orders', app('hangs.mjs')]
-  const document = await (await start(t, args, 1)).read()
+  const { read, master } = await start(t, args, 1)
+  const document = await read()
   const keys = Object.keys(document)
   assert.deepEqual(keys.slice(keys.indexOf('metrics') - 1, keys.indexOf('metrics') + 2), [
     'caches',
     'metrics',
     'sockets',
   ])
-  const metrics = document.metrics as Record<string, unknown>
+  const { metrics } = document
   assert.deepEqual(metrics['worker.1.respawns'], { type: 0, oid: '3.1.14', value: 1 })
   assert.deepEqual(metrics.orders, { type: 0, oid: '', value: 0 })
+  assert.equal(metrics['core.overloaded']!.value, 0)
+  ask(t, master, 'GET /hang HTTP/1.1\r\nHost: h\r\n\r\n')
+  const busy = await until('all workers are busy for two looks', async () => {
+    const now = await read()
+    return now.metrics['core.overloaded']!.value >= 2 && now.metrics
+  })
+  assert.deepEqual([busy['core.busy_workers']!.value, busy['core.idle_workers']!.value], [1, 0])
   const without = await (await start(t, ['--stats-no-metrics', ...args], 1)).read()
   assert.equal('metrics' in without, false)
 })
@@ -185,7 +195,8 @@ test('names with quotes, line ends and bytes that are no text leave the document
 
 test('a worker without a process is cheap, keeps its id and its counters, until it is replaced', async (t) => {
   const stop = join(folder(t), 'stop')
-  const { read, master } = await start(t, ['-p', '2', ...caches, app('hangs.mjs'), '--', stop], 2)
+  const args = ['-p', '2', '--enable-metrics', ...caches, app('hangs.mjs'), '--', stop]
+  const { read, master } = await start(t, args, 2)
   const served = await until('both have served', async () => {
     await get({ port: master.port(), path: '/quick' })
     const now = await read()
@@ -198,7 +209,9 @@ test('a worker without a process is cheap, keeps its id and its counters, until 
     const now = await read()
     return now.workers[id - 1]!.status === 'cheap' && now
   })
-  sameKeys(document, sample('idle'), [], [])
+  sameKeys(document, sample('idle'), ['metrics'], [])
+  const { 'core.busy_workers': busy, 'core.idle_workers': idle } = document.metrics
+  assert.deepEqual([busy!.value, idle!.value], [0, 1])
   const dead = document.workers[0]!
   assert.deepEqual([dead.id, dead.pid, dead.accepting, dead.rss, dead.apps.length], [1, 0, 0, 0, 0])
   assert.ok(Number(dead.requests) >= Number(requests))
@@ -228,7 +241,8 @@ test('--memory-report adds uss and pss after vsz; rss and vsz are always there',
 
 test('connections that wait are told, of TCP and of unix sockets, and the longest queue is the load', async (t) => {
   const path = join(folder(t), 'app.sock')
-  const { read, master } = await start(t, ['--http-socket', path, '--listen', '50', app('hangs.mjs')], 1)
+  const args = ['--http-socket', path, '--listen', '50', '--enable-metrics', app('hangs.mjs')]
+  const { read, master } = await start(t, args, 1)
   const [pid] = master.pidsOfReady()
   process.kill(pid!, 'SIGSTOP')
   t.after(() => process.kill(pid!, 'SIGCONT'))
@@ -248,6 +262,10 @@ test('connections that wait are told, of TCP and of unix sockets, and the longes
     [50, 50],
   )
   assert.deepEqual([document.listen_queue, document.load], [5, 5])
+  await until('the metrics have them, socket by socket', async () => {
+    const { metrics } = await read()
+    return metrics['socket.0.listen_queue']!.value === 3 && metrics['socket.1.listen_queue']!.value === 5
+  })
 })
 
 test('each client comes by its own way', async (t) => {

@@ -142,6 +142,12 @@ TEST_F(MetricsTest, AFigureIsReadWhereItStands) {
   EXPECT_EQ(Value(first + 3), 0);
   metrics().Store(first, 1000);
   EXPECT_EQ(Value(first), 1030) << "it goes on from before the restart";
+  const uint32_t faults = Define({figure("write errors", Instance::FigureNamed("core_write_errors"), 1),
+                                  figure("read errors", Instance::FigureNamed("core_read_errors"), 1)});
+  instance_.accounting().core(1, 0).write_errors = 3;
+  instance_.accounting().core(1, 0).read_errors = 5;
+  EXPECT_EQ(Value(faults), 3);
+  EXPECT_EQ(Value(faults + 1), 5);
 }
 
 TEST_F(MetricsTest, DefiningIsAllOrNothingAndNamesAreTheirOwn) {

@@ -3,8 +3,8 @@
 
 import assert from 'node:assert/strict'
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
-import { connect } from 'node:net'
+import { closeSync, constants, existsSync, openSync, readFileSync, writeFileSync, writeSync } from 'node:fs'
+import { type AddressInfo, connect, createServer } from 'node:net'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { suite, type TestContext, test } from 'node:test'
@@ -72,6 +72,14 @@ suite('alarms', { concurrency: 3 }, () => {
   test('curl posts over HTTP with uWSGI keys, and tells of a server that refuses, hangs or is not there', async (t) => {
     const { port, received } = await receiver(t, 'http')
     const url = `http://127.0.0.1:${port}`
+    const silent = createServer((socket) => {
+      socket.on('error', () => {})
+      t.after(() => socket.destroy())
+    })
+    silent.listen(0, '127.0.0.1')
+    t.after(() => silent.close())
+    await new Promise((resolve) => silent.once('listening', resolve))
+    const mute = `https://127.0.0.1:${(silent.address() as AddressInfo).port}/`
     const master = await run(t, [
       ...serve,
       ...alarm(`plain curl:${url}/in?a=b&c=d`),
@@ -79,9 +87,11 @@ suite('alarms', { concurrency: 3 }, () => {
       ...alarm(`fails curl:url=${url}/fails`),
       ...alarm(`hangs curl:${url}/hangs;timeout=1`),
       ...alarm('nobody curl:http://127.0.0.1:9/'),
+      ...alarm(`mute curl:${mute};conn_timeout=1;timeout=9`),
       app('alarms.mjs'),
     ]).serving(1)
-    for (const name of ['hangs', 'plain', 'full', 'fails', 'nobody']) await ask(master, 'alarm', name, `${name} é`)
+    for (const name of ['hangs', 'mute', 'plain', 'full', 'fails', 'nobody'])
+      await ask(master, 'alarm', name, `${name} é`)
     await master.line(/\[uwsgi-alarm\] fails: a message was lost: http:\/\/127.0.0.1:\d+\/fails answered 500/)
     await master.line(/\[uwsgi-alarm\] nobody: a message was lost: .*(ECONNREFUSED|connect)/)
     const all = await until('all arrive', () => received().length === 4 && received())
@@ -94,6 +104,7 @@ suite('alarms', { concurrency: 3 }, () => {
     assert.equal(full!.headers.authorization, `Basic ${Buffer.from('ops:a=b:c').toString('base64')}`)
     assert.equal(full!.body, 'To: x@y\r\nSubject: Help\r\n\r\nfull é')
     await master.line(/\[uwsgi-alarm\] hangs: a message was lost: no end within 1 seconds/)
+    await master.line(/\[uwsgi-alarm\] mute: a message was lost: no connection to https:\S+ within 1 s\n/)
   })
 
   test('https and mail: certificates are looked at, unless the operator says not to', async (t) => {
@@ -102,7 +113,11 @@ suite('alarms', { concurrency: 3 }, () => {
     const [key, cert] = [join(dir, 'key'), join(dir, 'cert')]
     const self = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1']
     execFileSync('openssl', [...self, '-subj', '/CN=127.0.0.1', '-keyout', key, '-out', cert], { stdio: 'ignore' })
-    const [web, mail] = await Promise.all([receiver(t, 'https', key, cert), receiver(t, 'smtp', key, cert)])
+    const [web, mail, tls] = await Promise.all([
+      receiver(t, 'https', key, cert),
+      receiver(t, 'smtp', key, cert),
+      receiver(t, 'smtps', key, cert),
+    ])
     const smtp = `smtp://127.0.0.1:${mail.port}`
     const master = await run(t, [
       ...serve,
@@ -112,9 +127,10 @@ suite('alarms', { concurrency: 3 }, () => {
       ...alarm(`safe curl:${smtp};mail_to=a@x.org;ssl=1;ssl_insecure=1;auth_user=u;auth_pass=p`),
       ...alarm(`unsafe curl:${smtp};mail_to=a@x.org;ssl=1`),
       ...alarm(`refused curl:${smtp};mail_to=nobody@x.org`),
+      ...alarm(`wrapped curl:smtps://127.0.0.1:${tls.port};mail_to=a@x.org;ssl_insecure=1`),
       app('alarms.mjs'),
     ]).serving(1)
-    for (const name of ['strict', 'lax', 'mail', 'safe', 'unsafe', 'refused'])
+    for (const name of ['strict', 'lax', 'mail', 'safe', 'unsafe', 'refused', 'wrapped'])
       await ask(master, 'alarm', name, `${name}\n.\nlone dot`)
     await master.line(/\[uwsgi-alarm\] strict: a message was lost: self-signed certificate/)
     await master.line(/\[uwsgi-alarm\] unsafe: a message was lost: self-signed certificate/)
@@ -130,6 +146,9 @@ suite('alarms', { concurrency: 3 }, () => {
     const [body] = plain.said.slice(plain.said.indexOf('', at('DATA')) + 1)
     assert.equal(Buffer.from(body!, 'base64').toString(), 'mail\n.\nlone dot')
     assert.ok(safe.said.includes(`AUTH PLAIN ${Buffer.from('\0u\0p').toString('base64')}`))
+    const [wrapped] = await until('the mail over TLS arrives', () => tls.received().length === 1 && tls.received())
+    assert.deepEqual([wrapped!.isTls, wrapped!.said.includes('STARTTLS')], [true, false])
+    assert.ok(wrapped!.said.includes('RCPT TO:<a@x.org>'))
   })
 
   test('signals call every worker that listens, and are counted; mule calls a function in a thread', async (t) => {
@@ -219,6 +238,7 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
       ...[...alarm('bad cmd:exit 1'), app('alarms.mjs')],
     ]).serving(1)
     await master.line(/- ALARM: PFX worker 1 ready in/)
+    await ask(master, 'say', '[uwsgi-alarm] found')
     await ask(master, 'half', 'begun ')
     await ask(master, 'say', 'found')
     await ask(master, 'alarm', 'bad', 'x')
@@ -247,14 +267,20 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
     assert.equal(count(master.log, 'ALARM'), 1, 'a kill is no crash')
   })
 
-  test('--alarm-fd is raised by what can be read, so many bytes at a time, and ends with the pipe', async (t) => {
+  test('--alarm-fd is raised by what can be read, so many bytes at a time, one if not said, and ends with the pipe', async (t) => {
     const dir = folder(t)
-    execFileSync('mkfifo', [join(dir, 'pipe')])
+    execFileSync('mkfifo', [join(dir, 'pipe'), join(dir, 'other')])
     const end = openSync(join(dir, 'pipe'), 'r+')
-    const args = [...serve, ...alarm('lg log:'), '--alarm-freq', '0', '--alarm-fd', 'lg 3:4 it rang', app('alarms.mjs')]
-    const master = await run(t, args, { fds: [end] }).serving(1)
+    const reader = openSync(join(dir, 'other'), constants.O_RDONLY | constants.O_NONBLOCK)
+    const writer = openSync(join(dir, 'other'), 'w')
+    const args = ['--alarm-freq', '0', '--alarm-fd', 'lg 3:4 it rang', '--alarm-fd', 'lg 4 a byte', app('alarms.mjs')]
+    const master = await run(t, [...serve, ...alarm('lg log:'), ...args], { fds: [end, reader] }).serving(1)
     writeSync(end, '12345678')
     await until('it rings twice', () => count(master.log, '- ALARM: it rang') === 2)
+    writeSync(writer, '12')
+    closeSync(writer)
+    await master.line(/\[uwsgi-alarm\] lg: descriptor 4 has ended/)
+    await until('each byte rings', () => count(master.log, '- ALARM: a byte') === 2)
   })
 
   test('--alarm-backlog is raised while the queue of a socket is full', async (t) => {
@@ -279,6 +305,8 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
       ...[...serve, ...alarm('lg log:')],
       ...['--metric', 'orders', '--metric', 'name=shown,type=alias,alias=orders'],
       ...['--metric', `name=level,type=gauge,collector=file,arg1=${level}`],
+      ...['quiet', 'rated', 'both', 'name=three,initial_value=3'].flatMap((text) => ['--metric', text]),
+      ...['bound', 'free'].flatMap((name) => ['--metric', `name=${name},collector=accumulator,children=three`]),
       ...['--metric-threshold', 'key=orders,value=10,clear=5,alarm=lg,msg=many orders'],
       ...['--metric-alarm', 'key=shown,value=-3,op=le,reset=7,alarm=lg'],
       ...[
@@ -287,8 +315,21 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
         '--alarm-metric',
         'key=level,value=20,op=gt,alarm=lg,msg=no',
       ],
+      ...[
+        'key=quiet,value=5,reset=2',
+        'key=rated,value=5,reset=1,alarm=lg,rate=3600',
+        'key=both,value=5,reset=0',
+        'key=both,value=5,alarm=lg,msg=second sees it',
+        'key=bound,value=3,reset=0',
+      ].flatMap((text) => ['--metric-threshold', text]),
       app('alarms.mjs'),
     ]).serving(1)
+    const is = (name: string, value: number) =>
+      until(`${name} is ${value}`, async () => (await ask(master, 'get', name)) === `${value}`)
+    await master.line(
+      /metric: free\nadded threshold for metric orders \(value: 10\)\nadded threshold for metric shown \(value: -3\)\n/,
+    )
+    for (const [name, value] of Object.entries({ quiet: 9, rated: 9, both: 7 })) await ask(master, 'set', name, value)
     await ask(master, 'set', 'orders', 12)
     writeFileSync(level, '20')
     await master.line(/- ALARM: many orders\n/)
@@ -296,8 +337,18 @@ for text in ${texts}: s.sendto(text, '\\0uwshm-${id}-alarms')`,
     await ask(master, 'set', 'orders', -3)
     await master.line(/- ALARM: cleared: many orders\n/)
     await master.line(/- ALARM: shown\n/)
-    await until('it is reset', async () => (await ask(master, 'get', 'orders')) === '7')
-    assert.equal(count(master.log, 'ALARM: many orders'), 1)
+    await is('orders', 7)
+    await is('quiet', 2)
+    await is('rated', 1)
+    await master.line(/- ALARM: rated\n/)
+    await master.line(/- ALARM: second sees it\n/)
+    await is('both', 0)
+    await ask(master, 'set', 'rated', 9)
+    await is('rated', 1)
+    await until('what is not bound grows', async () => Number(await ask(master, 'get', 'free')) >= 6)
+    assert.ok(Number(await ask(master, 'get', 'bound')) <= 3)
+    for (const once of ['many orders', 'rated', 'second sees it'])
+      assert.equal(count(master.log, `ALARM: ${once}`), 1, once)
     assert.doesNotMatch(master.log, /ALARM: no/)
   })
 

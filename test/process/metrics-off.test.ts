@@ -1,5 +1,6 @@
 // Without --enable-metrics, or an option that says so: nothing is stored, nothing is
-// found, and whoever asks for a handle is told which option is missing.
+// found, and whoever asks for a handle is told which option is missing. Without --alarm
+// nobody hears.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -27,4 +28,8 @@ test('with metrics off every read finds nothing, every write is refused, and han
   assert.throws(() => uwsgi.defineMetric('orders'), isOff)
   assert.throws(() => uwsgi.defineMetric('orders', { labels: ['state'] }), isOff)
   assert.throws(() => uwsgi.defineMetric('took', { buckets: [1] }), isOff)
+})
+
+test('without --alarm an alarm is raised for nobody, and that is told', () => {
+  assert.equal(uwsgi.alarm('lg', 'x'), false)
 })

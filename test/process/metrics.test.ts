@@ -10,8 +10,18 @@ import { native } from '../../dist/native.js'
 const most = 2n ** 63n - 1n
 const least = -(2n ** 63n)
 
+/** All that write. */
+const calls = ['metricSet', 'metricInc', 'metricDec', 'metricMul', 'metricDiv', 'metricSetMax', 'metricSetMin'] as const
+const methods = ['set', 'inc', 'dec', 'mul', 'div', 'setMax', 'setMin'] as const
+
 create({
-  metric: ['n', 'name=g,type=gauge,oid=100.1,initial_value=5', 'name=al,type=alias,alias=n,oid=100.2', 'name=x'],
+  metric: [
+    'n',
+    'name=g,type=gauge,oid=100.1,initial_value=5',
+    'name=al,type=alias,alias=n,oid=100.2',
+    'name=x',
+    'name=s,collector=sum,children=n',
+  ],
   metricsMax: 40,
   processes: 2,
   threads: 2,
@@ -43,9 +53,23 @@ test('each call does to a metric what uWSGI does, and more exactly', () => {
     assert.equal(n.bigValue, after, `${before} ${call} ${by}`)
     assert.equal(uwsgi.metricGet('n'), Number(after))
   }
-  n.set(0)
-  for (const call of ['metricInc', 'metricSet', 'metricMul', 'metricDiv'] as const) uwsgi[call]('n')
-  assert.equal(n.value, 1, 'one is what is meant when nothing is said')
+  const without: [before: number, call: (typeof calls)[number], after: number][] = [
+    [7, 'metricSet', 1],
+    [7, 'metricInc', 8],
+    [7, 'metricDec', 6],
+    [7, 'metricMul', 7],
+    [7, 'metricDiv', 7],
+    [0, 'metricSetMax', 1],
+    [7, 'metricSetMin', 1],
+  ]
+  for (const [index, [before, call, after]] of without.entries()) {
+    n.set(before)
+    assert.equal(uwsgi[call]('n'), true, call)
+    assert.equal(n.value, after, `${before} ${call}: one is what is meant when nothing is said`)
+    n.set(before)
+    n[methods[index]!]()
+    assert.equal(n.value, after, `${before} ${methods[index]}`)
+  }
 })
 
 test('a division by zero is refused and changes nothing', () => {
@@ -57,31 +81,22 @@ test('a division by zero is refused and changes nothing', () => {
 
 test('an unknown name is told apart from 0, and written by nobody', () => {
   assert.equal(uwsgi.metricGet('nope'), null)
-  for (const call of [
-    'metricSet',
-    'metricInc',
-    'metricDec',
-    'metricMul',
-    'metricDiv',
-    'metricSetMax',
-    'metricSetMin',
-  ] as const)
-    assert.equal(uwsgi[call]('nope', 1), false, call)
+  for (const call of calls) assert.equal(uwsgi[call]('nope', 1), false, call)
   assert.throws(() => uwsgi.metric('worker.1.request'), {
     code: 'UNKNOWN_METRIC',
     message: 'no metric named worker.1.request; did you mean worker.1.requests?',
   })
 })
 
-test('an alias and what uwshm feeds can be read only', () => {
+test('an alias, what is collected and what uwshm feeds can be read only', () => {
   uwsgi.metricSet('n', 3)
   assert.equal(uwsgi.metricGet('al'), 3)
-  for (const name of ['al', 'worker.0.requests', 'core.total_rss']) {
-    assert.equal(uwsgi.metricInc(name), false, name)
-    assert.equal(uwsgi.metricSet(name, 1), false, name)
-    assert.throws(() => uwsgi.metric(name).inc(), { code: 'METRIC_COMPUTED' })
-    assert.throws(() => uwsgi.metric(name).set(1), { code: 'METRIC_COMPUTED' })
+  for (const name of ['al', 's', 'worker.0.requests', 'core.total_rss']) {
+    for (const call of calls) assert.equal(uwsgi[call](name, 1), false, `${call} ${name}`)
+    for (const method of methods)
+      assert.throws(() => uwsgi.metric(name)[method](1), { code: 'METRIC_COMPUTED' }, `${method} ${name}`)
   }
+  assert.equal(uwsgi.metricGet('n'), 3)
 })
 
 test('what is no whole number of 64 bits is a TypeError', () => {
@@ -94,9 +109,8 @@ test('what is no whole number of 64 bits is a TypeError', () => {
     '1' as unknown as number,
     null as unknown as number,
   ]) {
-    assert.throws(() => uwsgi.metricInc('n', wrong), TypeError, String(wrong))
-    assert.throws(() => uwsgi.metric('n').dec(wrong), TypeError, String(wrong))
-    assert.throws(() => uwsgi.metricSet('n', wrong), TypeError, String(wrong))
+    for (const call of calls) assert.throws(() => uwsgi[call]('n', wrong), TypeError, `${call} ${wrong}`)
+    for (const method of methods) assert.throws(() => uwsgi.metric('n')[method](wrong), TypeError, `${method} ${wrong}`)
   }
   assert.equal(uwsgi.metricGet('n'), 3)
 })
@@ -127,6 +141,8 @@ test('metrics are defined while the application runs; the second to define one f
   assert.equal(uwsgi.defineMetric('orders').value, 11)
   assert.equal(uwsgi.metricGet('orders'), 11)
   assert.equal(metricAt('200.1')?.name, 'orders')
+  uwsgi.defineMetric('twin', { oid: '200.1' })
+  assert.equal(metricAt('200.1')?.name, 'orders', 'the first to have an OID answers')
   assert.throws(() => uwsgi.defineMetric('orders', { type: 'gauge' }), {
     code: 'METRIC_EXISTS',
     message: 'there is a metric named orders already, and it is no gauge; choose another name',

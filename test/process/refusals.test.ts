@@ -130,11 +130,14 @@ test('when a later address fails the socket files of the earlier ones are remove
   assert.ok(!again.hasEnded)
 })
 
-test('--help and --version answer and start nothing', async (t) => {
+test('--help, --version and --alarm-list answer and start nothing', async (t) => {
   const help = run(t, ['--help'])
   assert.equal((await help.ended).status, 0)
   assert.match(help.log, /^uwshm \[options\] app\.ts/)
   const version = run(t, ['--version'])
   assert.equal((await version.ended).status, 0)
   assert.match(version.log, /^\d+\.\d+\.\d+\n$/)
+  const alarms = run(t, ['--alarm-list'])
+  assert.equal((await alarms.ended).status, 0)
+  assert.match(alarms.log, /^\n\*\*\* uWSGI loaded alarms \*\*\*\nlog:\[PREFIX\] /)
 })

@@ -103,6 +103,11 @@ test('what names no alarm, or nonsense, is refused with a sentence', () => {
     assert.match(refusal(...argv), sentence)
 })
 
+test('curl has the 4 seconds of uWSGI, unless it is told otherwise', () => {
+  assert.equal(types.curl.open('http://a/', { signal: () => 0 }).patienceMs, 4000)
+  assert.equal(types.curl.open('http://a/;timeout=9', { signal: () => 0 }).patienceMs, 9000)
+})
+
 test('--alarm-list has a line for every type', () => {
   for (const [name, { syntax }] of Object.entries(types)) {
     assert.ok(syntax.startsWith(`${name}:`), syntax)
