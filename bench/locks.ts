@@ -379,7 +379,7 @@ function picture(crowds: Crowd[]): string {
     const title = `${name}, ${processes} processes: ${sum.toLocaleString('en')} turns, at most ${most.toLocaleString('en')}`
     return `<g transform="translate(${column * half + 20} ${top})"><text y="20">${title}</text>${bars.join('')}</g>`
   })
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${3 * groupHeight}" font-family="sans-serif" font-size="12">
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${3 * groupHeight}" font-family="sans-serif" font-size="10">
 <title>The turns that each process had</title>
 <rect width="100%" height="100%" fill="#fff"/>
 <g fill="#246">
