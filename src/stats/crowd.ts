@@ -9,9 +9,11 @@
 // A client shows life by taking a slice of the document. Who takes none for five
 // seconds is dismissed, whoever is not done after ten is, and when there are too
 // many, the one that showed no life for longest goes first, but not while it waits
-// for us: a good client is always let in. A slow client keeps
-// alive the document it began with, and a new one is made ten times a second; so the
-// bytes of all documents still held are bounded too.
+// for us: a good client is always let in. It asks once; whoever asks again would
+// have us keep its questions, and is dismissed.
+//
+// A slow client keeps alive the document it began with, and a new one is made ten
+// times a second; so the bytes of all documents still held are bounded too.
 
 import { readFileSync } from 'node:fs'
 import type { Socket } from 'node:net'
@@ -30,7 +32,7 @@ const sliceSize = 2 ** 16
 const betweenMs = 20
 
 interface Client {
-  isWaiting: boolean
+  turn: 'not asked for' | 'to come' | 'had'
   holds: Buffer | null
   idle: NodeJS.Timeout
   total: NodeJS.Timeout
@@ -49,8 +51,8 @@ export class Crowd {
   admit(socket: Socket): void {
     if (this.clients.size >= mostClients) this.dismissIdlest()
     const dismiss = () => this.dismiss(socket)
-    const client = {
-      isWaiting: false,
+    const client: Client = {
+      turn: 'not asked for',
       holds: null,
       idle: setTimeout(dismiss, idleMs),
       total: setTimeout(dismiss, totalMs),
@@ -66,14 +68,15 @@ export class Crowd {
       })
   }
 
-  /** Calls `begin` when it is this client's turn, if it is still there. */
+  /** Calls `begin` when it is this client's turn, if it is still there; each has one. */
   wait(socket: Socket, begin: () => void): void {
     const client = this.clients.get(socket)
     if (client === undefined) return
-    client.isWaiting = true
+    if (client.turn !== 'not asked for') return this.dismiss(socket)
+    client.turn = 'to come'
     this.hasCome = true
     this.waiting.push(() => {
-      client.isWaiting = false
+      client.turn = 'had'
       if (!socket.destroyed) begin()
     })
     if (this.waiting.length === 1) setImmediate(this.next)
@@ -133,7 +136,7 @@ export class Crowd {
   }
 
   private dismissIdlest(): void {
-    const [idlest] = [...this.clients].find(([, { isWaiting }]) => !isWaiting) ?? first(this.clients)!
+    const [idlest] = [...this.clients].find(([, { turn }]) => turn !== 'to come') ?? first(this.clients)!
     this.dismiss(idlest)
   }
 

@@ -81,6 +81,23 @@ test('a client without end of things to say is hung up on', async (t) => {
   assert.ok(performance.now() - started < 4000, 'before any deadline')
 })
 
+test('clients that ask again and again, in one breath, are hung up on before any deadline', async (t) => {
+  const path = join(folder(t), 'stats.sock')
+  const args = ['--threads', '512', '--http-socket', '127.0.0.1:0', '--stats', path, '--stats-http', app('fetch.mjs')]
+  await run(t, args).serving(1)
+  const breath = 'GET / HTTP/1.1\r\n\r\n'.repeat(3600)
+  const dismissed = Array.from({ length: 30 }, async () => {
+    const socket = connect({ path })
+      .pause()
+      .on('error', () => {})
+    for (const end = Date.now() + 4000; !socket.destroyed; ) {
+      assert.ok(Date.now() < end, 'it is hung up on')
+      await new Promise((resolve) => socket.write(breath, resolve))
+    }
+  })
+  await Promise.all(dismissed)
+})
+
 test('a client that takes slice after slice, slowly, gets all of the document', async (t) => {
   const path = join(folder(t), 'stats.sock')
   const args = ['-p', '2', '--threads', '4096', '--http-socket', '127.0.0.1:0', '--stats', path, app('fetch.mjs')]
