@@ -23,6 +23,7 @@ struct CacheSpec {
   HashSeed seed;
   CacheRules rules{};
   Policy policy = kRefuse;
+  StoreSpec store{};
 };
 
 // How many user locks there are from the start, and how many there may be.
