@@ -207,6 +207,45 @@ TEST_F(Store, AStartThatDiedWhileItMovedExpiriesIsFinishedByTheNext) {
   }
 }
 
+// A counter's word and its checksum are two stores; the intent says both checksums before the first.
+TEST_F(Store, OfACounterThatSomebodyDiedOverOneOfTheTwoValuesIsThere) {
+  for (bool was_stored : {false, true})
+    for (bool everybody : {false, true}) {
+      StoreWorld world;
+      const Key key = KeyFor(world.cache(), "count");
+      uint64_t result;
+      world.cache().Add(world.me, key, 5, 0, &result);
+      const Slot slot = world.SlotOf("count");
+      const uint32_t before = world.item(slot).checksum;
+      world.cache().Add(world.me, key, 1, 0, &result);
+      const uint32_t after = world.item(slot).checksum;
+      const CacheGeometry geometry = world.cache().geometry();
+      const uint32_t lock = geometry.first_lock + key.stripe;
+      Intent& intent = CellsOf(world.cache())[world.me.thread].intent;
+      intent.link = geometry.hashsize + static_cast<uint32_t>(geometry.slots()) + 2 + slot;
+      intent.expected = before;
+      intent.desired = after;
+      intent.armed = lock + 1;
+      world.item(slot).checksum = before;
+      const uint64_t value = was_stored ? 6 : 5;
+      memcpy(world.base() + world.places().blocks + slot * world.places().block_stride, &value, sizeof value);
+      if (!everybody) {
+        // Whoever takes the lock next makes it right, whatever it wants there itself.
+        world.instance->locks().segment().At<LockRecord>(sizeof(SegmentHeader))[lock].owner = world.me.OwnerWord();
+        std::string other;
+        for (uint32_t i = 0; other.empty() || KeyFor(world.cache(), other).stripe != key.stripe; i++)
+          other = "other " + std::to_string(i);
+        world.cache().Remove(world.me, KeyFor(world.cache(), other));
+        EXPECT_EQ("", world.cache().Check());
+      }
+      ASSERT_EQ(Status::kOk, world.Restart());
+      EXPECT_EQ("", world.cache().Check());
+      EXPECT_EQ(0u, world.cache().Figures(16).damaged);
+      world.cache().Add(world.me, KeyFor(world.cache(), "count"), 0, 0, &result);
+      EXPECT_EQ(value, result) << was_stored << everybody;
+    }
+}
+
 TEST_F(Store, ItIsTheLeastRecentlyUsedThatGoesAfterAStartToo) {
   for (Policy policy : {kLru, kLruStrict}) {
     StoreWorld world(StoredSpec(policy, 4));

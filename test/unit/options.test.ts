@@ -47,6 +47,9 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
         no_expire: false,
         lazy_expire: false,
         math_initial: 0n,
+        store: '',
+        store_sync: 0,
+        store_delete: false,
       },
     )
   }
