@@ -224,12 +224,14 @@ bool ProcessTable::TakeEndedLife(ProcessSlot& slot) {
 }
 
 bool ProcessTable::IsDead(uint64_t name) {
-  const uint64_t slot = (name & UINT32_MAX) / 2 - 1;
+  const uint32_t slot = static_cast<uint32_t>(name) / 2 - 1;
   if (slot > door()) return false;  // no name of ours
-  ProcessSlot& process = processes_[slot];
-  if (process.generation.load(std::memory_order_acquire) != name >> 32) return true;
-  if (!TakeEndedLife(process)) return false;
-  pthread_mutex_unlock(&process.life);
+  return processes_[slot].generation.load(std::memory_order_acquire) != name >> 32 || HasEnded(slot);
+}
+
+bool ProcessTable::HasEnded(uint32_t slot) {
+  if (!TakeEndedLife(processes_[slot])) return false;
+  pthread_mutex_unlock(&processes_[slot].life);
   return true;
 }
 

@@ -116,8 +116,11 @@ class ProcessTable final : public Repairable, public Lives {
   template <class Bury, class Finish>
   uint32_t Reclaim(Bury bury, Finish finish);
 
-  // Is the process in `slot` alive? False also for a free slot.
+  // Is the process in `slot` alive? False also for a free slot, and a few
+  // microseconds before the last thread has ended: good for telling, not for acting on.
   bool Alive(uint32_t slot);
+  // Has whoever was in `slot` ended, to the last thread? All its names are dead ones then.
+  bool HasEnded(uint32_t slot);
 
   // Under which name this process holds locks. REQUIRES: it has entered.
   uint64_t OwnName() const { return NameOf(own_slot_, processes_[own_slot_].generation); }

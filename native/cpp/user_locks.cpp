@@ -360,16 +360,12 @@ void UserLocks::FreeRecord(WaitRecord& record) {
   record.owner.store(0, std::memory_order_release);
 }
 
-uint64_t UserLocks::ProcessIn(uint32_t slot) const {
-  return ProcessOf(Make(slot, processes_->process(slot).generation.load(std::memory_order_acquire), 0));
-}
-
 bool UserLocks::Gone(uint64_t owner) const {
   const uint32_t slot = SlotOf(owner);
   if (slot >= geometry_.processes) return true;  // nobody can be there
   ProcessSlot& process = processes_->process(slot);
   if ((process.generation.load(std::memory_order_acquire) & 0xffff) != GenerationOf(owner)) return true;
-  return slot != processes_->own_slot() && !processes_->Alive(slot);
+  return slot != processes_->own_slot() && processes_->HasEnded(slot);
 }
 
 void UserLocks::Sleep(std::atomic<uint32_t>& bell, uint32_t seen, uint64_t at_most_us) {

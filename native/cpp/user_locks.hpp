@@ -119,11 +119,11 @@ class UserLocks final : public Repairable {
   // slot and generation: somebody new may be in the slot by the time this gets
   // there. False: something is busy; call again. Idempotent.
   bool Bury(uint64_t process, const Caller& caller);
+  // The same for everybody who is dead by now.
+  bool BuryGone(const Caller& caller);
   // The same for whoever was in `slot`. REQUIRES: its life mutex, and that the slot
   // is not free yet, so that nobody new can be there.
   bool BurySlot(uint32_t slot, const Caller& caller);
-  // Who is in that slot now, as lock_word::ProcessOf has it.
-  uint64_t ProcessIn(uint32_t slot) const;
   // The same for one thread of this process, which ends.
   bool LeaveThread(const Caller& caller);
 
@@ -200,7 +200,7 @@ class UserLocks final : public Repairable {
   void WakeOne(UserLock& row);
   bool EnterShared(UserLock& row, WaitRecord& record, RecordIndex index);
   void LetSharersGo(UserLock& row);
-  bool DropRecord(RecordIndex index, const Caller& caller);
+  bool DropRecord(RecordIndex index, uint64_t owner, const Caller& caller);
   template <class Mine>
   bool ReleaseAll(Mine mine, const Caller& caller);
   void NoteDeath(UserLock& row, uint64_t owner, uint64_t since_us);

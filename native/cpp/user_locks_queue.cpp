@@ -172,18 +172,20 @@ void UserLocks::Repair(uint32_t guard, uint32_t, const Caller&) {
   }
 }
 
-bool UserLocks::DropRecord(RecordIndex index, const Caller& caller) {
+// A repair or another who buries may have dropped it already, and somebody alive have
+// claimed it: it goes only while it is `owner`'s, who being dead claims none any more.
+bool UserLocks::DropRecord(RecordIndex index, uint64_t owner, const Caller& caller) {
   WaitRecord& record = records_[index - 1];
-  const uint64_t owner = record.owner.load();
   const uint32_t lock = record.lock.load();
-  if (lock >= used()) return FreeRecord(record), true;  // claimed, and never queued
+  // Claimed, and never queued.
+  if (lock >= used()) return record.owner.compare_exchange_strong(owner, 0), true;
   Guard guard(*guards_, GuardOf(lock), caller, *this);
   if (guard.status() != Status::kOk) return false;
-  if (record.owner.load() != owner) return true;  // dropped by a repair, or by another who buries
+  if (record.owner.load() != owner) return true;
   UserLock& row = locks_[lock];
   switch (record.state.load()) {
     case WaitRecord::kWaiting:
-    case WaitRecord::kDone: Unqueue(row, index); break;
+    case WaitRecord::kDone: Unqueue(row, index), SetWaiters(row); break;
     case WaitRecord::kHolding:
       UnqueueSharer(row, index);
       NoteDeath(row, owner, 0);
@@ -203,7 +205,7 @@ bool UserLocks::ReleaseAll(Mine mine, const Caller& caller) {
   for (uint32_t i = 0; i < records_used(); i++) {
     const uint64_t owner = records_[i].owner.load(std::memory_order_acquire);
     if (owner == 0 || !mine(owner, records_[i].thread.load(std::memory_order_relaxed))) continue;
-    settled = DropRecord(i + 1, caller) && settled;
+    settled = DropRecord(i + 1, owner, caller) && settled;
   }
   for (uint32_t lock = 0; lock < used(); lock++) {
     UserLock& row = locks_[lock];
@@ -242,6 +244,10 @@ void UserLocks::NoteDeath(UserLock& row, uint64_t owner, uint64_t since_us) {
 
 bool UserLocks::Bury(uint64_t process, const Caller& caller) {
   return ReleaseAll([process](uint64_t owner, uint32_t) { return ProcessOf(owner) == process; }, caller);
+}
+
+bool UserLocks::BuryGone(const Caller& caller) {
+  return ReleaseAll([this](uint64_t owner, uint32_t) { return Gone(owner); }, caller);
 }
 
 bool UserLocks::BurySlot(uint32_t slot, const Caller& caller) {

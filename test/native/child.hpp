@@ -79,9 +79,9 @@ class Child {
 };
 
 // Attaches in a child; ends it with a sentence when that is refused.
-inline void AttachOrEnd(Instance& instance, const std::vector<int>& fds, Caller* caller, uint64_t (*now)() = BootMs) {
+inline void AttachOrEnd(Instance& instance, const std::vector<int>& fds, Caller* caller, const Self& me = Me()) {
   Trouble trouble;
-  Need(instance.Attach(kInstance, fds, Me(now), &trouble) == Status::kOk, "a child cannot attach");
+  Need(instance.Attach(kInstance, fds, me, &trouble) == Status::kOk, "a child cannot attach");
   Need(instance.EnterThread(caller) == Status::kOk, "no thread slot for a child");
 }
 

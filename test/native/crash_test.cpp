@@ -48,7 +48,7 @@ class CrashTest : public ::testing::Test {
     Child child([&] {
       auto* other = new Instance;
       Caller caller{};
-      AttachOrEnd(*other, instance_.Descriptors(), &caller, DeadlyMs);
+      AttachOrEnd(*other, instance_.Descriptors(), &caller, Me(DeadlyMs));
       looks_till_death = n;
       act(*other, caller);
       return 0;
@@ -112,7 +112,7 @@ TEST_F(CrashTest, RepairersThatDieAreRepaired) {
       Child child([&]() -> int {
         auto* other = new Instance;
         Caller caller{};
-        AttachOrEnd(*other, instance_.Descriptors(), &caller, TestMs);
+        AttachOrEnd(*other, instance_.Descriptors(), &caller, Me(TestMs));
         *ready = 1;
         for (;;) act(*other, caller);
       });
@@ -187,7 +187,7 @@ TEST_F(CrashTest, AFrozenHolderMakesWritersGiveUpWhileReadersGoOn) {
   Child holder([&]() -> int {
     auto* other = new Instance;
     Caller caller{};
-    AttachOrEnd(*other, instance_.Descriptors(), &caller, DeadlyMs);
+    AttachOrEnd(*other, instance_.Descriptors(), &caller, Me(DeadlyMs));
     caller.now = [] { return raise(SIGSTOP), TestMs(); };
     other->caches()[0]->Store(caller, KeyFor(*other->caches()[0], "key-4"), How::kAdd, "new", 3, 0, 0);
     return 0;

@@ -46,7 +46,7 @@ inline Self Me(uint64_t (*now)() = BootMs, uint32_t worker = 0) {
 // Likewise, for those who are killed in earnest while others run: death is made certain.
 inline Self MeAmongMortals(uint32_t worker = 0) {
   const auto pid = static_cast<uint32_t>(getpid());
-  return {pid, worker, StartTime(pid), PidNamespace(), BootMs, HasEnded};
+  return {pid, worker, StartTime(pid), PidNamespace(), BootMs, HasEnded, MonotonicUs};
 }
 
 // Ends the process with a sentence when there is no such engine.

@@ -23,6 +23,7 @@ namespace uwshm {
 namespace {
 
 constexpr uint64_t kTurnUs = 100000;
+constexpr uint64_t kSoonUs = 500;
 constexpr uint64_t kStoppedUs = 1000000;  // a stopped holder that others wait for is told after
 constexpr uint32_t kPatienceMs = 20;
 
@@ -53,9 +54,11 @@ class Watcher {
   explicit Watcher(uint64_t alarm_us) : alarm_us_(alarm_us) {}
 
   [[noreturn]] void Run() {
+    bool settled = true;
     for (uint64_t next = 0;;) {
-      SleepOnLives();
-      BuryTheDead();
+      if (settled) SleepOnLives();
+      else usleep(kSoonUs);
+      settled = BuryTheDead();
       TellOfTheDead();
       const uint64_t now = MonotonicMicroseconds();
       if (now < next) continue;
@@ -90,16 +93,23 @@ class Watcher {
     usleep(count > 0 ? 10000 : kTurnUs);  // Linux before 5.16: a hundred looks a second
   }
 
-  void BuryTheDead() {
+  // False: somebody's end is not certain yet, or a guard is held. Look again soon.
+  bool BuryTheDead() {
+    std::vector<Life> dead;
+    bool ended = true;
     for (uint32_t slot = 0; slot < table_.geometry().processes; slot++) {
       ProcessSlot& process = table_.process(slot);
-      const uint64_t who = locks_.ProcessIn(slot);  // before it is found dead: the next one there has another name
-      const uint64_t life = who << 32 | process.pid;
+      const Life life{slot, process.pid, process.start_time};
       if (slot == table_.own_slot() || process.claimed.load(std::memory_order_acquire) == 0 || buried_[slot] == life ||
-          (__atomic_load_n(LifeWord(process), __ATOMIC_RELAXED) & FUTEX_TID_MASK) != 0 || table_.Alive(slot))
+          (__atomic_load_n(LifeWord(process), __ATOMIC_RELAXED) & FUTEX_TID_MASK) != 0)
         continue;
-      if (locks_.Bury(who, caller_)) buried_[slot] = life;
+      if (table_.HasEnded(slot)) dead.push_back(life);
+      else ended = false;
     }
+    if (dead.empty()) return ended;
+    if (!locks_.BuryGone(caller_)) return false;
+    for (const Life& life : dead) buried_[life.slot] = life;
+    return ended;
   }
 
   // Those who wait, and the reclaimer, bury as well; whoever it was, it is told here.
@@ -190,6 +200,13 @@ class Watcher {
       delete told;
   }
 
+  struct Life {
+    uint32_t slot, pid;
+    uint64_t start_time;
+    bool operator==(const Life& other) const {
+      return slot == other.slot && pid == other.pid && start_time == other.start_time;
+    }
+  };
   struct Told {
     uint64_t turn, since_us;
     uint32_t pid, worker;
@@ -200,7 +217,7 @@ class Watcher {
   ProcessTable& table_ = instance_.processes();
   UserLocks& locks_ = instance_.user_locks();
   const Caller caller_ = instance_.Nobody(kPatienceMs);
-  std::vector<uint64_t> buried_ = std::vector<uint64_t>(table_.geometry().processes);
+  std::vector<Life> buried_ = std::vector<Life>(table_.geometry().processes);
   std::vector<uint64_t> recoveries_ = std::vector<uint64_t>(locks_.geometry().most);
   std::map<uint32_t, Told> told_;  // by lock
   std::map<uint64_t, Circle> suspected_;
