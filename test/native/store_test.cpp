@@ -301,7 +301,7 @@ TEST_F(Store, NobodyElseCanHaveTheFileWhileSomebodyHasItMapped) {
       Caller caller{};
       std::vector<int> own(fds);
       own.back() = open(path.c_str(), O_RDWR | O_CLOEXEC);
-      AttachOrEnd(instance, own, &caller, TestMs);
+      AttachOrEnd(instance, own, &caller, Me(TestMs));
       close(world.file);
       for (int fd : fds) close(fd);
       *attached = 1;
