@@ -186,7 +186,6 @@ export interface LockFigures {
 export type LockNews = 'died' | 'held' | 'stopped' | 'free' | 'circle'
 
 /** How a request ended: 0 well, 1 the client left before its request was there, 2 before the answer was out. */
-export type Fault = 0 | 1 | 2
 
 /** What a file holds, as a start would find it. */
 export interface StoreFigures {
@@ -314,18 +313,14 @@ export interface Native {
   workerGone(id: number): void
   /** Worker: the application was loaded in so many seconds, and serves. */
   workerAccepting(startupSeconds: number): void
+  /** What this worker may write to without a call: its row, its cores, their heads (src/metrics/row.ts). Null: this Node lends no memory. */
+  lendRows(): readonly [ArrayBuffer, ArrayBuffer, ArrayBuffer] | null
+  bootMicroseconds(): number
   /**
-   * A request begins on `core`, or on none (-1: all are taken); then it returns its start, boot-time microseconds.
-   * Its head, for whoever looks at the core, is lines joined by \n: method, url, HTTP version, remote address and port,
-   * local address and port, then names and values of headers in turn; cut at about 4 KB. `rest` is the third line and all after it.
+   * The head of the request on `core`, for whoever looks at it, in lines: method, url, HTTP version, remote address and
+   * port, local address and port, then names and values of headers in turn; cut at about 4 KB.
    */
-  requestStarted(core: number, method: string, url: string, rest: string): number | undefined
-  /** The whole head, later: what it costs is not spent on requests that do not last. */
   requestHead(core: number, head: string): void
-  /** It is over, and counted. `startedAt` as it was returned; `tx` in bytes. */
-  requestEnded(core: number, startedAt: number | undefined, tx: number, fault: Fault): void
-  /** Bytes that were written outside any request. */
-  sent(bytes: number): void
   exceptionRaised(): void
   /** How late the event loop's timers were since the last beat, microseconds. */
   beat(p50: number, p99: number, max: number): void

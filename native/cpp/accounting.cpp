@@ -82,8 +82,7 @@ void Accounting::Accepting(uint32_t id, uint64_t startup_seconds) {
   worker(id).accepting.store(1, std::memory_order_release);
 }
 
-template <class Change>
-void Accounting::Write(uint32_t id, uint32_t number, const uint8_t* bytes, uint32_t size, Change change) {
+void Accounting::Describe(uint32_t id, uint32_t number, const uint8_t* bytes, uint32_t size) {
   CoreRow& row = core(id, number);
   size = std::min(size, CoreRow::kHead);
   const uint32_t sequence = row.sequence.load(kRelaxed);
@@ -91,37 +90,8 @@ void Accounting::Write(uint32_t id, uint32_t number, const uint8_t* bytes, uint3
   std::atomic_thread_fence(std::memory_order_release);
   CopyIn(head(id, number), bytes, size);
   row.head_size.store(size, kRelaxed);
-  change(row);
   row.sequence.store(sequence + 2, std::memory_order_release);
 }
-
-void Accounting::Begin(uint32_t id, uint32_t number, const uint8_t* head, uint32_t size, uint64_t now_us) {
-  Add(worker(id).in_flight, 1u);
-  if (number == kNoCore) return Add(worker(id).overflows, uint64_t{1});
-  Write(id, number, head, size, [now_us](CoreRow& row) {
-    row.started_at.store(now_us, kRelaxed);
-    row.in_request.store(1, kRelaxed);
-  });
-}
-
-void Accounting::Describe(uint32_t id, uint32_t number, const uint8_t* head, uint32_t size) {
-  Write(id, number, head, size, [](CoreRow&) {});
-}
-
-void Accounting::End(uint32_t id, uint32_t number, uint64_t took_us, uint64_t tx, Fault fault) {
-  WorkerRow& row = worker(id);
-  Add(row.in_flight, ~0u);
-  Add(row.tx, tx);
-  Add(row.running_time, took_us);
-  row.avg_rt.store((row.avg_rt.load(kRelaxed) + took_us) / 2, kRelaxed);
-  CoreRow& place = core(id, number == kNoCore ? cores_ - 1 : number);
-  if (number != kNoCore) place.in_request.store(0, kRelaxed);
-  if (fault == Fault::kRead) Add(place.read_errors, uint64_t{1});
-  if (fault == Fault::kWrite) Add(place.write_errors, uint64_t{1});
-  place.requests.store(place.requests.load(kRelaxed) + 1, std::memory_order_release);
-}
-
-void Accounting::Sent(uint32_t id, uint64_t bytes) { Add(worker(id).tx, bytes); }
 
 void Accounting::Exception(uint32_t id) { Add(worker(id).exceptions, uint64_t{1}); }
 
@@ -134,9 +104,9 @@ void Accounting::Beat(uint32_t id, uint64_t p50, uint64_t p99, uint64_t max, uin
 }
 
 uint64_t Accounting::Requests(uint32_t id) const {
-  uint64_t sum = 0;
+  double sum = 0;
   for (uint32_t i = 0; i < cores_; i++) sum += core(id, i).requests.load(std::memory_order_acquire);
-  return sum;
+  return Whole(sum);
 }
 
 bool Accounting::Head(uint32_t id, uint32_t number, std::string* text) const {
@@ -146,7 +116,9 @@ bool Accounting::Head(uint32_t id, uint32_t number, std::string* text) const {
   text->resize(std::min(row.head_size.load(kRelaxed), CoreRow::kHead));
   CopyOut(reinterpret_cast<uint8_t*>(text->data()), head(id, number), text->size());
   std::atomic_thread_fence(std::memory_order_acquire);
-  return row.sequence.load(kRelaxed) == before;
+  if (row.sequence.load(kRelaxed) != before) return false;
+  text->erase(std::remove(text->begin(), text->end(), '\0'), text->end());  // what only fills up words
+  return true;
 }
 
 }  // namespace uwshm

@@ -19,9 +19,13 @@
 // and what begins with a spawn, the worker's main thread the rest. The master
 // clears what a dead worker was doing, and only when it is dead.
 //
+// What every request writes is written by JavaScript (src/metrics/row.ts): a call
+// from there into here costs more than the stores do. It counts in doubles, exact to
+// 2^53; what it may touch are its own rows, lent to it as they stand here.
+//
 // True at any moment, also right after a death:
 //   A1  A worker's requests are the sum over its cores: the one store that
-//       counts a request is the last of `End`. Who dies before it has not
+//       counts a request is the last that it makes. Who dies before it has not
 //       served the request.
 //   A2  A head is whole if `sequence` was even and the same before and after it
 //       was read. A worker that died in the middle leaves it odd until `Gone`.
@@ -43,6 +47,11 @@ struct GroupHeader {
 };
 static_assert(sizeof(GroupHeader) == 64);
 
+using Tally = std::atomic<double>;
+static_assert(sizeof(Tally) == 8 && Tally::is_always_lock_free);
+// What was scribbled over must not overflow whoever reads it.
+inline uint64_t Whole(double number) { return number > 0 && number < 0x1p63 ? static_cast<uint64_t>(number) : 0; }
+
 struct WorkerRow {
   // The master's.
   alignas(64) std::atomic<uint32_t> pid;  // 0 = no process
@@ -54,11 +63,11 @@ struct WorkerRow {
   alignas(64) std::atomic<uint32_t> accepting;
   std::atomic<uint32_t> in_flight;
   std::atomic<uint64_t> startup_time;  // whole seconds that the application took to load
-  std::atomic<uint64_t> overflows;     // requests that found every core taken
+  Tally overflows;                     // requests that found every core taken
   std::atomic<uint64_t> exceptions;
-  std::atomic<uint64_t> tx;            // bytes
-  std::atomic<uint64_t> running_time;  // microseconds, the sum over requests
-  std::atomic<uint64_t> avg_rt;        // microseconds, as uWSGI's: (old + last) / 2
+  Tally tx;            // bytes
+  Tally running_time;  // microseconds, the sum over requests
+  Tally avg_rt;        // microseconds, as uWSGI's: (old + last) / 2
   // How late the event loop's timers were in the second before `beat_at`, microseconds.
   alignas(64) std::atomic<uint64_t> delay_p50;
   std::atomic<uint64_t> delay_p99;
@@ -72,23 +81,20 @@ struct CoreRow {
   static constexpr uint32_t kHead = 4096;  // longer heads are cut
 
   alignas(64) std::atomic<uint32_t> in_request;
-  std::atomic<uint32_t> sequence;    // odd while the head is written
-  std::atomic<uint64_t> started_at;  // boot-time microseconds
-  std::atomic<uint64_t> requests;
-  std::atomic<uint64_t> read_errors;   // the client left before its request was there
-  std::atomic<uint64_t> write_errors;  // the client left before the answer was out
+  std::atomic<uint32_t> sequence;  // odd while the head is written
+  Tally started_at;                // boot-time microseconds
+  Tally requests;
+  Tally read_errors;   // the client left before its request was there
+  Tally write_errors;  // the client left before the answer was out
   std::atomic<uint32_t> head_size;
   uint32_t spare[3];
 };
 static_assert(sizeof(CoreRow) == 64);
 
-enum class Fault : uint32_t { kNone, kRead, kWrite };
-
 class Accounting {
  public:
   static constexpr uint64_t kLayout =
-      LayoutNumber(2, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow), CoreRow::kHead});
-  static constexpr uint32_t kNoCore = UINT32_MAX;
+      LayoutNumber(3, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow), CoreRow::kHead});
   static uint64_t SizeFor(uint32_t workers, uint32_t cores);
 
   // `cores` of each worker, at least 1.
@@ -101,11 +107,8 @@ class Accounting {
 
   // The worker's part; its main thread only.
   void Accepting(uint32_t worker, uint64_t startup_seconds);
-  void Begin(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size, uint64_t now_us);
-  // A longer head for the request on that core.
+  // Another head for the request on that core.
   void Describe(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size);
-  void End(uint32_t worker, uint32_t core, uint64_t took_us, uint64_t tx, Fault fault);
-  void Sent(uint32_t worker, uint64_t bytes);
   void Exception(uint32_t worker);
   void Beat(uint32_t worker, uint64_t p50, uint64_t p99, uint64_t max, uint64_t now_ms);
 
@@ -118,6 +121,8 @@ class Accounting {
   // REQUIRES: 1 <= worker <= workers(), core < cores().
   WorkerRow& worker(uint32_t id) const { return rows_[id - 1]; }
   CoreRow& core(uint32_t worker, uint32_t core) const { return cores_rows_[Index(worker, core)]; }
+  // Lines; what they are is the worker's and the reader's affair. A worker's heads follow each other.
+  uint8_t* head(uint32_t worker, uint32_t core) const { return heads_ + Index(worker, core) * CoreRow::kHead; }
   uint32_t workers() const { return workers_; }
   uint32_t cores() const { return cores_; }
   Segment& segment() { return segment_; }
@@ -125,10 +130,6 @@ class Accounting {
  private:
   void Place();
   uint64_t Index(uint32_t worker, uint32_t core) const { return uint64_t{worker - 1} * cores_ + core; }
-  // Lines; what they are is the worker's and the reader's affair.
-  uint8_t* head(uint32_t worker, uint32_t core) const { return heads_ + Index(worker, core) * CoreRow::kHead; }
-  template <class Change>
-  void Write(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size, Change change);
 
   Segment segment_;
   GroupHeader* group_ = nullptr;

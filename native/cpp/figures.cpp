@@ -12,7 +12,6 @@ namespace uwshm {
 namespace {
 
 using Rows = const Accounting&;
-using Word = const std::atomic<uint64_t>;
 
 int64_t Number(uint64_t number) { return static_cast<int64_t>(number); }
 
@@ -25,11 +24,11 @@ uint64_t Since(Rows rows, uint32_t id) {
 
 uint64_t Exceptions(Rows rows, uint32_t id) { return rows.worker(id).exceptions; }
 uint64_t Respawns(Rows rows, uint32_t id) { return rows.worker(id).respawn_count; }
-uint64_t AvgRt(Rows rows, uint32_t id) { return rows.worker(id).avg_rt; }
-uint64_t Tx(Rows rows, uint32_t id) { return rows.worker(id).tx; }
-uint64_t RunningTime(Rows rows, uint32_t id) { return rows.worker(id).running_time; }
+uint64_t AvgRt(Rows rows, uint32_t id) { return Whole(rows.worker(id).avg_rt); }
+uint64_t Tx(Rows rows, uint32_t id) { return Whole(rows.worker(id).tx); }
+uint64_t RunningTime(Rows rows, uint32_t id) { return Whole(rows.worker(id).running_time); }
 uint64_t InFlight(Rows rows, uint32_t id) { return rows.worker(id).in_flight; }
-uint64_t Overflows(Rows rows, uint32_t id) { return rows.worker(id).overflows; }
+uint64_t Overflows(Rows rows, uint32_t id) { return Whole(rows.worker(id).overflows); }
 // Of a worker that is gone nobody knows how late its timers are.
 uint64_t DelayP50(Rows rows, uint32_t id) {
   return rows.worker(id).beat_at != 0 ? rows.worker(id).delay_p50.load() : 0;
@@ -70,7 +69,7 @@ const struct WorkerFigure {
 
 const struct CoreFigure {
   const char* name;
-  Word CoreRow::* word;
+  const Tally CoreRow::* word;
 } kOfCores[] = {
     {"core_requests", &CoreRow::requests},
     {"core_write_errors", &CoreRow::write_errors},
@@ -124,7 +123,7 @@ int64_t Instance::Figure(uint32_t figure, uint32_t first, uint32_t second) const
   figure -= kWorkers;
   if (figure < kCores) {
     const bool there = first >= 1 && first <= accounting_.workers() && second < accounting_.cores();
-    return there ? Number(accounting_.core(first, second).*kOfCores[figure].word) : 0;
+    return there ? Number(Whole(accounting_.core(first, second).*kOfCores[figure].word)) : 0;
   }
   figure -= kCores;
   if (figure < kCaches)

@@ -9,16 +9,18 @@
 // url into the request, decoded even; so what the client sent is kept aside.
 
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { type Fault, native } from '../native.ts'
+import { log } from '../log.ts'
+import { native } from '../native.ts'
+import { type Fault, Lines, Row } from './row.ts'
 
 const describedAfterMs = 10
-const { requestStarted, requestEnded } = native
+const clockEveryMs = 1000
 
 /** One request in flight. Places are used again: a request leaves no garbage here. */
 export interface Place {
   /** -1: none was free. */
   readonly core: number
-  startedAt: number | undefined
+  startedAt: number
   /** Null: the place is free, or its request has taken over the socket. */
   response: ServerResponse | null
   request: IncomingMessage | null
@@ -26,13 +28,14 @@ export interface Place {
   url: string
   headers: readonly string[]
   /** Of the head, what comes after the url. */
-  rest: string
+  rest: Lines
   isDescribed: boolean
   /** The one that came after it on its connection. */
   next: Place | null
 }
 
 const noHeaders: readonly string[] = []
+const noLines = new Lines('')
 const places: Place[] = []
 const freeCores: Place[] = []
 const freeOthers: Place[] = []
@@ -40,12 +43,23 @@ const freeOthers: Place[] = []
 let isAwaitingLook = false
 const look = setTimeout(describeAll, describedAfterMs).unref()
 
-export function openCores(): void {
-  for (let core = native.coreCount() - 1; core >= 0; core--) freeCores.push(newPlace(core))
+let row: Row
+
+/** False: this Node cannot be counted in. */
+export function openCores(): boolean {
+  const lent = native.lendRows()
+  if (lent === null) {
+    log('this build of node lends no memory to addons: requests are not counted')
+    return false
+  }
+  row = new Row(lent, native.bootMicroseconds)
+  for (let core = row.cores - 1; core >= 0; core--) freeCores.push(newPlace(core))
+  setInterval(() => row.setClock(), clockEveryMs).unref()
+  return true
 }
 
 /** `rest` of the head: HTTP version, remote and local addresses, as lines. */
-export function enter(request: IncomingMessage, response: ServerResponse, rest: string): Place {
+export function enter(request: IncomingMessage, response: ServerResponse, rest: Lines): Place {
   const place = take()
   place.response = response
   place.request = request
@@ -54,7 +68,7 @@ export function enter(request: IncomingMessage, response: ServerResponse, rest: 
   place.headers = request.rawHeaders
   place.rest = rest
   place.isDescribed = false
-  place.startedAt = requestStarted(place.core, place.method, place.url, rest)
+  place.startedAt = row.begin(place.core, place.method, place.url, rest)
   if (!isAwaitingLook) {
     isAwaitingLook = true
     look.refresh()
@@ -63,9 +77,9 @@ export function enter(request: IncomingMessage, response: ServerResponse, rest: 
 }
 
 /** For a request that no response belongs to; null if it could not be read. */
-export function enterAlone(request: IncomingMessage | null, rest: string): Place {
+export function enterAlone(request: IncomingMessage | null, rest: Lines): Place {
   const place = take()
-  place.startedAt = requestStarted(place.core, request?.method ?? '', request?.url ?? '', rest)
+  place.startedAt = row.begin(place.core, request?.method ?? '', request?.url ?? '', rest)
   if (request !== null && place.core >= 0) {
     const { method, url, rawHeaders } = request
     native.requestHead(place.core, headOf(method!, url!, rest, rawHeaders))
@@ -75,12 +89,17 @@ export function enterAlone(request: IncomingMessage | null, rest: string): Place
 
 /** Whoever dies before this has not served the request. */
 export function leave(place: Place, tx: number, fault: Fault): void {
-  requestEnded(place.core, place.startedAt, tx, fault)
+  row.end(place.core, place.startedAt, tx, fault)
   place.response = place.request = null
   place.headers = noHeaders
   place.next = null
   if (place.core < 0) freeOthers.push(place)
   else freeCores.push(place)
+}
+
+/** Bytes that were written outside any request. */
+export function sent(bytes: number): void {
+  row.sent(bytes)
 }
 
 /** Responses under way. */
@@ -95,13 +114,13 @@ function take(): Place {
 function newPlace(core: number): Place {
   const place: Place = {
     core,
-    startedAt: undefined,
+    startedAt: 0,
     response: null,
     request: null,
     method: '',
     url: '',
     headers: noHeaders,
-    rest: '',
+    rest: noLines,
     isDescribed: true,
     next: null,
   }
@@ -119,6 +138,6 @@ function describeAll(): void {
   }
 }
 
-function headOf(method: string, url: string, rest: string, headers: readonly string[]): string {
-  return `${method}\n${url}\n${rest}\n${headers.join('\n')}`
+function headOf(method: string, url: string, rest: Lines, headers: readonly string[]): string {
+  return `${method}\n${url}\n${rest.text}\n${headers.join('\n')}`
 }

@@ -16,8 +16,8 @@ import { subscribe } from 'node:diagnostics_channel'
 import type { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Server, Socket } from 'node:net'
-import { type Fault, native } from '../native.ts'
-import { enter, enterAlone, leave, openCores, type Place } from './cores.ts'
+import { enter, enterAlone, leave, openCores, type Place, sent } from './cores.ts'
+import { type Fault, Lines } from './row.ts'
 
 const connectionKey = Symbol('uwshm.connection')
 type CountedSocket = Socket & { [connectionKey]?: Connection }
@@ -28,8 +28,11 @@ interface Announcement {
   socket: CountedSocket
 }
 
+let isCounting = false
+
 export function countRequests(): void {
-  openCores()
+  isCounting = openCores()
+  if (!isCounting) return
   subscribe('http.server.request.start', (message) => {
     const { request, response, socket } = message as Announcement
     connectionOf(socket).begin(request, response)
@@ -44,7 +47,7 @@ const watched = new WeakSet<Server>()
 
 /** Sees the events that `server` raises for what Node does not announce. They are only seen: a listener of ours would change what Node does. */
 export function watchServer(server: Server): void {
-  if (watched.has(server) || !('requestTimeout' in server)) return
+  if (!isCounting || watched.has(server) || !('requestTimeout' in server)) return
   watched.add(server)
   const emit: EventEmitter['emit'] = server.emit
   // This is called for every request, too: named parameters cost nothing there, a list of the rest does.
@@ -66,7 +69,7 @@ class Connection {
   private readonly socket: CountedSocket
   private readonly addresses: string
   /** What follows the url in the head of nearly every request, put together once. */
-  private readonly rest: string
+  private readonly rest: Lines
   private written = 0
   private first: Place | null = null
   private last: Place | null = null
@@ -80,13 +83,13 @@ class Connection {
     const { remoteAddress = '', remotePort = '', localAddress = '', localPort = '' } = socket
     this.socket = socket
     this.addresses = `${remoteAddress}\n${remotePort}\n${localAddress}\n${localPort}`
-    this.rest = `1.1\n${this.addresses}`
+    this.rest = new Lines(`1.1\n${this.addresses}`)
     // Before Node's own listener, by which the application may hear of it and destroy the response.
     socket.prependListener('close', closed)
   }
 
   begin(request: IncomingMessage, response: ServerResponse): void {
-    const rest = request.httpVersionMinor === 1 ? this.rest : `${request.httpVersion}\n${this.addresses}`
+    const rest = request.httpVersionMinor === 1 ? this.rest : new Lines(`${request.httpVersion}\n${this.addresses}`)
     const place = enter(request, response, rest)
     if (this.first === null) this.first = place
     else this.last!.next = place
@@ -113,7 +116,7 @@ class Connection {
     // Nor is a broken body, whose request is counted already.
     const latest = this.first === null ? this.unread : this.last!.request
     if (latest?.complete === false || this.owner !== null) return
-    this.owner = enterAlone(null, `\n${this.addresses}`)
+    this.owner = enterAlone(null, new Lines(`\n${this.addresses}`))
     this.faultOfOwner = 1
   }
 
@@ -127,7 +130,7 @@ class Connection {
     if (this.owner !== null) leave(this.owner, this.uncounted(), this.faultOfOwner)
     this.owner = null
     const rest = this.uncounted()
-    if (rest > 0) native.sent(rest)
+    if (rest > 0) sent(rest)
   }
 
   /** Bytes that were written since somebody last asked. */

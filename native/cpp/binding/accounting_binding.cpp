@@ -1,5 +1,5 @@
-// What workers write about their requests, and what the master reads of it. The
-// two calls that every request makes come first; the clocks are read here.
+// What workers write about their requests, and what the master reads of it. What every
+// request writes is not here: src/metrics/row.ts does that, in memory lent to it.
 #include <ctime>
 
 #include "convert.hpp"
@@ -20,45 +20,39 @@ Accounting* Rows() {
   return instance != nullptr && ProcessWorker() != 0 ? &instance->accounting() : nullptr;
 }
 
-uint64_t Whole(double number) { return number > 0 ? static_cast<uint64_t>(number) : 0; }
-
-// Lines as they come. A header's characters are its bytes: Node's parser makes latin1 of them.
-struct Head {
-  char bytes[CoreRow::kHead + 1];  // Node ends what it copies with a NUL
-  size_t size = 0;
-
-  void Add(napi_env env, napi_value text) {
-    size_t more = 0;
-    napi_get_value_string_latin1(env, text, bytes + size, sizeof bytes - size, &more);
-    size += more;
-  }
-  void EndLine() {
-    if (size < CoreRow::kHead) bytes[size++] = '\n';
-  }
-  const uint8_t* data() const { return reinterpret_cast<const uint8_t*>(bytes); }
-};
-
-// requestStarted(core, method, url, rest) → its start in boot-time microseconds, when it has no core to keep that.
-napi_value RequestStarted(napi_env env, napi_callback_info info) {
-  napi_value arguments[4], started = nullptr;
-  size_t count = 4;
-  int32_t core = -1;
-  const uint64_t now = Microseconds(CLOCK_BOOTTIME);
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  napi_get_value_int32(env, arguments[0], &core);
+// lendRows() → memory of this worker's row, of its cores, and of their heads, for JavaScript to write to; shared, and
+// mapped as long as the process lives. null: this Node lends none (V8 keeps its memory in a cage of its own).
+napi_value LendRows(napi_env env, napi_callback_info) {
+  static_assert(offsetof(WorkerRow, in_flight) == 68 && offsetof(WorkerRow, overflows) == 80 &&
+                    offsetof(WorkerRow, tx) == 96 && offsetof(WorkerRow, running_time) == 104 &&
+                    offsetof(WorkerRow, avg_rt) == 112 && offsetof(CoreRow, in_request) == 0 &&
+                    offsetof(CoreRow, sequence) == 4 && offsetof(CoreRow, started_at) == 8 &&
+                    offsetof(CoreRow, requests) == 16 && offsetof(CoreRow, read_errors) == 24 &&
+                    offsetof(CoreRow, write_errors) == 32 && offsetof(CoreRow, head_size) == 40,
+                "src/metrics/row.ts says where they are");
+  napi_value lent = nullptr;
+  napi_get_null(env, &lent);
   Accounting* rows = Rows();
-  if (rows != nullptr && core >= 0 && static_cast<uint32_t>(core) < rows->cores()) {
-    Head head;
-    for (size_t line = 1; line < 4; line++) {
-      if (line > 1) head.EndLine();
-      head.Add(env, arguments[line]);
-    }
-    rows->Begin(ProcessWorker(), static_cast<uint32_t>(core), head.data(), static_cast<uint32_t>(head.size), now);
-    return nullptr;
+  if (rows == nullptr) return lent;
+  const uint32_t id = ProcessWorker();
+  const struct {
+    void* at;
+    size_t size;
+  } parts[] = {{&rows->worker(id), sizeof(WorkerRow)},
+               {&rows->core(id, 0), rows->cores() * sizeof(CoreRow)},
+               {rows->head(id, 0), size_t{rows->cores()} * CoreRow::kHead}};
+  napi_value memory[3], list = nullptr;
+  napi_create_array_with_length(env, 3, &list);
+  for (uint32_t i = 0; i < 3; i++) {
+    if (napi_create_external_arraybuffer(env, parts[i].at, parts[i].size, nullptr, nullptr, &memory[i]) != napi_ok)
+      return lent;
+    napi_set_element(env, list, i, memory[i]);
   }
-  if (rows != nullptr) rows->Begin(ProcessWorker(), Accounting::kNoCore, nullptr, 0, now);
-  napi_create_double(env, static_cast<double>(now), &started);
-  return started;
+  return list;
+}
+
+napi_value BootMicroseconds(napi_env env, napi_callback_info) {
+  return Number(env, static_cast<int64_t>(Microseconds(CLOCK_BOOTTIME)));
 }
 
 // requestHead(core, head)
@@ -67,44 +61,11 @@ napi_value RequestHead(napi_env env, napi_callback_info info) {
   const uint32_t core = static_cast<uint32_t>(arguments.Int(0));
   Accounting* rows = Rows();
   if (rows == nullptr || core >= rows->cores()) return nullptr;
-  Head head;
-  head.Add(env, arguments.Raw(1));
-  rows->Describe(ProcessWorker(), core, head.data(), static_cast<uint32_t>(head.size));
-  return nullptr;
-}
-
-// requestEnded(core, startedAt, tx, fault)
-napi_value RequestEnded(napi_env env, napi_callback_info info) {
-  napi_value arguments[4];
-  size_t count = 4;
-  int32_t number = -1;
-  uint32_t fault = 0;
-  double started = 0, tx = 0;
-  napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  napi_get_value_int32(env, arguments[0], &number);
-  napi_get_value_double(env, arguments[2], &tx);
-  napi_get_value_uint32(env, arguments[3], &fault);
-  Accounting* rows = Rows();
-  if (rows == nullptr) return nullptr;
-  const uint32_t worker = ProcessWorker();
-  uint32_t core = static_cast<uint32_t>(number);
-  uint64_t begun = 0;
-  if (core < rows->cores()) {
-    begun = rows->core(worker, core).started_at;
-  } else {
-    core = Accounting::kNoCore;
-    napi_get_value_double(env, arguments[1], &started);
-    begun = Whole(started);
-  }
-  const uint64_t now = Microseconds(CLOCK_BOOTTIME);
-  rows->End(worker, core, now > begun ? now - begun : 0, Whole(tx), static_cast<Fault>(fault));
-  return nullptr;
-}
-
-// sent(bytes)
-napi_value Sent(napi_env env, napi_callback_info info) {
-  Arguments arguments(env, info);
-  if (Accounting* rows = Rows()) rows->Sent(ProcessWorker(), Whole(arguments.Real(0)));
+  // A header's characters are its bytes: Node's parser makes latin1 of them.
+  char head[CoreRow::kHead + 1];  // Node ends what it copies with a NUL
+  size_t size = 0;
+  napi_get_value_string_latin1(env, arguments.Raw(1), head, sizeof head, &size);
+  rows->Describe(ProcessWorker(), core, reinterpret_cast<const uint8_t*>(head), static_cast<uint32_t>(size));
   return nullptr;
 }
 
@@ -185,10 +146,10 @@ napi_value Workers(napi_env env, napi_callback_info) {
         {"deltaRequests", requests > before ? requests - before : 0},
         {"exceptions", row.exceptions},
         {"inFlight", row.in_flight},
-        {"overflows", row.overflows},
-        {"tx", row.tx},
-        {"runningTime", row.running_time},
-        {"avgRt", row.avg_rt},
+        {"overflows", Whole(row.overflows)},
+        {"tx", Whole(row.tx)},
+        {"runningTime", Whole(row.running_time)},
+        {"avgRt", Whole(row.avg_rt)},
         {"respawnCount", row.respawn_count},
         {"lastSpawn", row.last_spawn},
         {"startupTime", row.startup_time},
@@ -234,9 +195,10 @@ napi_value Cores(napi_env env, napi_callback_info info) {
   for (uint32_t i = 0; i < rows->cores(); i++) {
     const CoreRow& row = rows->core(id, i);
     const bool busy = row.in_request != 0;
-    const uint64_t started = row.started_at, age = busy && now > started ? now - started : 0;
+    const uint64_t started = Whole(row.started_at), age = busy && now > started ? now - started : 0;
     const uint64_t columns[kColumns] = {
-        row.requests, busy, busy ? (today - age) / 1000000 : 0, row.read_errors, row.write_errors, age / 1000};
+        Whole(row.requests),     busy,      busy ? (today - age) / 1000000 : 0, Whole(row.read_errors),
+        Whole(row.write_errors), age / 1000};
     for (uint64_t number : columns) *numbers++ = static_cast<double>(number);
   }
   napi_create_typedarray(env, napi_float64_array, size_t{kColumns} * rows->cores(), buffer, 0, &array);
@@ -302,10 +264,9 @@ napi_value WorkerId(napi_env env, napi_callback_info) { return Number(env, Proce
 
 void InitAccounting(napi_env env, napi_value exports) {
   const FunctionRow functions[] = {
-      {"requestStarted", RequestStarted},
+      {"lendRows", LendRows},
+      {"bootMicroseconds", BootMicroseconds},
       {"requestHead", RequestHead},
-      {"requestEnded", RequestEnded},
-      {"sent", Sent},
       {"exceptionRaised", ExceptionRaised},
       {"beat", Beat},
       {"workerAccepting", WorkerAccepting},
