@@ -30,7 +30,7 @@ constexpr const char* kKindNames[] = {
     "single bits", "random bytes", "a burst of random bytes", "zeroed blocks", "swapped blocks", "copied blocks",
     "cut short",   "the header",   "one item's records",      "power cut"};
 
-struct Tally {
+struct Outcome {
   uint64_t stores = 0, refused = 0, right = 0, earlier = 0, damaged = 0, missing = 0;
 };
 
@@ -73,7 +73,7 @@ class Mutations {
     alarm(0);
   }
 
-  static Tally tallies[kKinds];
+  static Outcome tallies[kKinds];
   static uint64_t faults;
 
  private:
@@ -188,7 +188,7 @@ class Mutations {
       Cache& cache = *instance.caches()[0];
       Look(cache);
       for (uint32_t key = 0; key < 2 * kItems; key++)
-        cache.Store(me, KeyFor(cache, "new-" + std::to_string(key)), How::kReplace, "x", 1, 0, key);
+        cache.Store(me, KeyFor(cache, "new-" + std::to_string(key)), How::kReplace, "x", 1, 0, 0);
       if (cache.Figures(16).items != kItems) Fault("it does not hold as many items as it was made for");
       cache.Sweep(me);
       std::string fault = cache.Check();
@@ -241,7 +241,7 @@ class Mutations {
   int file_ = -1;
 };
 
-Tally Mutations::tallies[kKinds];
+Outcome Mutations::tallies[kKinds];
 uint64_t Mutations::faults = 0;
 
 }  // namespace
@@ -261,7 +261,7 @@ int main(int count, char** words) {
   }
   printf("%-24s %9s %9s %10s %9s %9s %9s\n", "kind", "stores", "refused", "right", "earlier", "damaged", "missing");
   for (uint32_t kind = 0; kind < kKinds; kind++) {
-    const Tally& tally = Mutations::tallies[kind];
+    const Outcome& tally = Mutations::tallies[kind];
     printf("%-24s %9" PRIu64 " %9" PRIu64 " %10" PRIu64 " %9" PRIu64 " %9" PRIu64 " %9" PRIu64 "\n", kKindNames[kind],
            tally.stores, tally.refused, tally.right, tally.earlier, tally.damaged, tally.missing);
   }
