@@ -25,6 +25,8 @@ const plan: { ours: string; uwsgi: string; map: string; sizes: number[] }[] = [
   { ours: 'update', uwsgi: 'update', map: 'mapUpdate', sizes },
   { ours: 'updateString', uwsgi: 'update', map: 'mapUpdate', sizes },
   { ours: 'cacheUpdate', uwsgi: 'update', map: 'mapUpdate', sizes: [100] },
+  { ours: 'updateBitmap', uwsgi: 'update_bitmap', map: 'mapUpdate', sizes: [100] },
+  { ours: 'updateMixed', uwsgi: 'update_mixed', map: 'mapUpdate', sizes: [100] },
   { ours: 'setAndDel', uwsgi: 'set_and_del', map: 'mapUpdate', sizes: [100] },
   { ours: 'inc', uwsgi: 'inc', map: 'mapInc', sizes: [8] },
 ]
@@ -42,6 +44,7 @@ create({
   cache2: [
     ...sizes.map((size) => ({ name: `v${size}`, items: 8192, blocksize: size })),
     { name: 'counters', items: 8192, blocksize: 8 },
+    { name: 'runs', items: 8192, blocksize: 64, blocks: 65536, bitmap: true },
   ],
 })
 
@@ -90,6 +93,8 @@ async function fill() {
     for (const key of keys) cache.update(key, Buffer.alloc(size, 'x'))
     for (const processes of [1, 2] as const) await peer.time('fill', size, processes, 0)
   }
+  for (const key of keys) uwsgi.cache('runs').update(key, Buffer.alloc(100, 'x'))
+  for (const processes of [1, 2] as const) await peer.time('fill_runs', 100, processes, 0)
   for (const key of keys) uwsgi.cache('counters').inc(key)
   for (const processes of [1, 2] as const) await peer.time('fill_counters', 8, processes, 0)
 }

@@ -1,6 +1,6 @@
 // `npm run bench`: what does a user lock cost alone, who gets it when many want
 // it, and what does waiting for it do to an event loop? Beside real uWSGI, flock and a
-// Redis lock. Writes docs/lock-benchmarks.md.
+// Redis lock. Writes docs/lock-benchmarks.md and its picture.
 //
 // Forked with a role it is one of the processes that are timed.
 //
@@ -89,6 +89,7 @@ async function main() {
   for (let round = 0; round < rounds; round++)
     for (const role of ['none', 'async'] as const) delays[role].push(Math.max(...(await crowd(8, role, duration))))
   rmSync(folder, { recursive: true })
+  writeFileSync('docs/lock-turns.svg', picture(crowds))
   writeFileSync('docs/lock-benchmarks.md', page(alone, crowds, delays, load, version))
   console.log('written to docs/lock-benchmarks.md')
 }
@@ -318,9 +319,13 @@ ${rows(alone)}
 
 ## Many want it, all the time
 
-Each process takes the lock and lets go as often as it can for ${duration} ms; ${cpus().length} processors. Turns of all, and how many each process had:
+Each process takes the lock and lets go as often as it can for ${duration} ms; ${cpus().length} processors. A bar is a process, as high as the turns it had:
 
-${crowds.map(picture).join('\n\n')}
+![turns of each process, ours plain and fair and uWSGI's, with two processes and with eight](lock-turns.svg)
+
+| | processes | turns of all | the most that one had | the least |
+|---|---:|---:|---:|---:|
+${crowds.map(shares).join('\n')}
 
 A plain lock is snatched back by whoever runs, so turns are many and come in runs; a fair one changes its process at each turn.
 
@@ -350,11 +355,37 @@ function rows(alone: Alone): string {
     .join('\n')
 }
 
-function picture({ name, processes, counts }: Crowd): string {
-  const most = Math.max(...counts, 1)
+/** One group of bars for each crowd: the turns of each of its processes, in order. */
+function picture(crowds: Crowd[]): string {
+  const width = 720
+  const groupHeight = 150
+  const half = width / 2
+  const groups = crowds.map(({ name, processes, counts }, index) => {
+    const column = Math.floor(index / 3)
+    const top = (index % 3) * groupHeight
+    const most = Math.max(...counts, 1)
+    const sum = counts.reduce((a, b) => a + b, 0)
+    const slot = (half - 40) / counts.length
+    const bars = counts
+      .toSorted((a, b) => b - a)
+      .map((count, i) => {
+        const height = (count / most) * 90
+        return `<rect x="${(i * slot).toFixed(1)}" y="${(120 - height).toFixed(1)}" width="${(slot * 0.8).toFixed(1)}" height="${height.toFixed(1)}"/>`
+      })
+    const title = `${name}, ${processes} processes: ${sum.toLocaleString('en')} turns, at most ${most.toLocaleString('en')}`
+    return `<g transform="translate(${column * half + 20} ${top})"><text y="20">${title}</text>${bars.join('')}</g>`
+  })
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${3 * groupHeight}" font-family="sans-serif" font-size="12">
+<rect width="100%" height="100%" fill="#fff"/>
+<g fill="#246">
+${groups.join('\n')}
+</g>
+</svg>
+`
+}
+
+function shares({ name, processes, counts }: Crowd): string {
   const sum = counts.reduce((a, b) => a + b, 0)
-  const bars = counts
-    .toSorted((a, b) => b - a)
-    .map((count) => `${'█'.repeat(Math.round((count / most) * 40)).padEnd(41)}${count.toLocaleString('en')}`)
-  return `**${name}, ${processes} processes**: ${sum.toLocaleString('en')} turns\n\n\`\`\`\n${bars.join('\n')}\n\`\`\``
+  const part = (count: number) => `${((count / sum) * 100).toFixed(1)} %`
+  return `| ${name} | ${processes} | ${sum.toLocaleString('en')} | ${part(Math.max(...counts))} | ${part(Math.min(...counts))} |`
 }

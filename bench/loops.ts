@@ -130,6 +130,29 @@ export const loops = {
     }
   },
 
+  updateBitmap(size: number) {
+    const cache = uwsgi.cache('runs')
+    const bytes = value(size)
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += cache.update(key, bytes) ? 1 : 0
+      return seen
+    }
+  },
+
+  /** Every value has another length than the one before it, and than the one that it replaces. */
+  updateMixed(size: number) {
+    const cache = uwsgi.cache('runs')
+    const short = value(size)
+    const long = value(3 * size)
+    let pass = 0
+    return () => {
+      let seen = pass++ & 1
+      for (const key of keys) seen += cache.update(key, seen & 1 ? short : long) ? 1 : 0
+      return seen
+    }
+  },
+
   setAndDel(size: number) {
     const cache = uwsgi.cache(`v${size}`)
     const bytes = value(size)

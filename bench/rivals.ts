@@ -70,6 +70,7 @@ export async function startUwsgi(): Promise<Rival> {
         ...['--die-on-term', '--disable-logging'],
         ...sizes.flatMap((size) => ['--cache2', `name=v${size},items=8192,blocksize=${size}`]),
         ...['--cache2', 'name=counters,items=8192,blocksize=8'],
+        ...['--cache2', 'name=runs,items=8192,blocksize=64,blocks=65536,bitmap=1'],
       ],
       {
         stdio: ['ignore', 'ignore', 'ignore'],

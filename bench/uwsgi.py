@@ -22,6 +22,7 @@ def begin_half_way():
 
 uwsgi.post_fork_hook = begin_half_way
 values = {size: b'x' * size for size in (32, 100, 1024, 16384)}
+mixed_passes = 0
 
 
 def fill(cache, size):
@@ -32,6 +33,11 @@ def fill(cache, size):
 def fill_counters(cache, size):
     for key in sorted(made):
         uwsgi.cache_inc(key, 1, 0, 'counters')
+
+
+def fill_runs(cache, size):
+    for key in sorted(made):
+        uwsgi.cache_update(key, values[size], 0, 'runs')
 
 
 def get(cache, size):
@@ -48,6 +54,22 @@ def update(cache, size):
     value = values[size]
     for key in keys:
         uwsgi.cache_update(key, value, 0, cache)
+
+
+def update_bitmap(cache, size):
+    value = values[size]
+    for key in keys:
+        uwsgi.cache_update(key, value, 0, 'runs')
+
+
+def update_mixed(cache, size):
+    global mixed_passes
+    short, long = values[size], b'x' * (3 * size)
+    turn = mixed_passes & 1
+    mixed_passes += 1
+    for key in keys:
+        uwsgi.cache_update(key, short if turn & 1 else long, 0, 'runs')
+        turn += 1
 
 
 def set_and_del(cache, size):

@@ -15,6 +15,7 @@ const seed = 20_260
 const storms = [
   { title: 'one at a time, everybody busy', args: [kills] },
   { title: 'one at a time, workers rest', args: [some, '--rests'] },
+  { title: 'values over several blocks', args: [some, '--bitmap'] },
   { title: 'two at once', args: [some, '--mode', 'two'] },
   { title: 'only waiters', args: [some, '--mode', 'waiters'] },
   { title: 'then three who repair', args: [some, '--mode', 'rescuer'] },

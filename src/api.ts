@@ -3,6 +3,7 @@
 // first one. docs/differences.md lists where results differ from uWSGI's.
 
 import { type Bytes, Cache, type CacheHandleOptions, type Counting } from './cache/cache.ts'
+import type { ComputeOptions } from './cache/compute.ts'
 import { UwsgiError } from './errors.ts'
 import { group } from './group.ts'
 import { join } from './instance.ts'
@@ -104,6 +105,15 @@ const caches = {
   /** Divides a counter by n (2), towards zero, and returns the result; null by 0. */
   cacheDiv: ((key: Bytes, n?: number, expires = 0, cache = '') => named(cache).div(key, n, expires)) as CacheCounting,
 
+  /** The value, or else what `compute` gives; of all processes one computes. See `Cache.getOrCompute`. */
+  async getOrCompute(
+    key: Bytes,
+    { cache = '', ...options }: ComputeOptions & { cache?: string },
+    compute: () => Bytes | Promise<Bytes>,
+  ): Promise<string | Buffer> {
+    return await named(cache).getOrCompute(key, options, compute)
+  },
+
   /** The counter; null when absent or no counter (uWSGI: 0). */
   cacheNum(key: Bytes, cache = ''): number | null {
     return named(cache).num(key)
@@ -126,6 +136,7 @@ export type {
   Bytes,
   Cache,
   CacheHandleOptions,
+  ComputeOptions,
   Counting,
   Hold,
   LockOptions,

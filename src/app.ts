@@ -11,6 +11,7 @@
 import type { IncomingMessage, RequestListener, Server, ServerResponse } from 'node:http'
 import { pathToFileURL } from 'node:url'
 import { type FetchHandler, fetchListener } from './fetch.ts'
+import { coreOf } from './metrics/cores.ts'
 import { native } from './native.ts'
 
 /** The listener that the module exports, or null if it exports none. */
@@ -50,7 +51,7 @@ function guarded(listener: Listener): RequestListener {
 }
 
 function failed(response: ServerResponse, error: unknown): void {
-  native.exceptionRaised()
+  native.exceptionRaised(coreOf(response))
   console.error(error)
   if (response.writableEnded) return // what was answered was whole
   if (response.headersSent) return void response.destroy()

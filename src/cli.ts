@@ -2,6 +2,7 @@
 // The command: argv → options → master, or `uwshm fsck FILE`. Whatever is wrong is
 // one sentence on stderr and exit status 1, before anything is started.
 
+import { alarmList } from './alarms/index.ts'
 import { UwsgiError } from './errors.ts'
 import { helpText } from './help.ts'
 import { parseOptions } from './options.ts'
@@ -13,6 +14,7 @@ try {
   const options = parseOptions(process.argv.slice(2))
   if (options.help) process.stdout.write(helpText())
   else if (options.version) process.stdout.write(`${version}\n`)
+  else if (options.alarmList) process.stdout.write(alarmList())
   else if (options.connectAndRead !== undefined)
     await (await import('./stats/read.ts')).connectAndRead(options.connectAndRead)
   // Only now: the help needs no addon.

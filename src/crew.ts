@@ -7,6 +7,8 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import type { Readable } from 'node:stream'
+import type { Fault } from './alarms/alarms.ts'
+import type { LogLines } from './alarms/log-lines.ts'
 import { type Failure, type Handover, readReport, reportFd, toEnvironment } from './handover.ts'
 import { log } from './log.ts'
 import { native } from './native.ts'
@@ -20,6 +22,10 @@ export interface CrewOrders {
   fds: number[]
   /** Seconds between SIGTERM and SIGKILL. */
   mercy: number
+  /** Null: workers write to the master's own stdout and stderr. */
+  lines: LogLines | null
+  /** A worker has died of a signal. */
+  onFault(fault: Fault): void
   /** What the dead left half done is to be finished. */
   onDeath(): void
   /** No worker ever served, or none can: the master should end. */
@@ -100,13 +106,14 @@ export class Crew {
   }
 
   private spawn(post: Post): number | undefined {
-    const { command, handover, fds } = this.orders
+    const { command, handover, fds, lines } = this.orders
+    const output = lines === null ? 'inherit' : 'pipe'
     const failed = (error: unknown) => this.failed(post, `cannot start worker ${post.id}: ${(error as Error).message}`)
     let child: ChildProcess
     try {
       child = spawn(process.execPath, command, {
         env: { ...process.env, ...toEnvironment({ ...handover, worker: post.id }) },
-        stdio: ['ignore', 'inherit', 'inherit', ...fds, 'pipe'],
+        stdio: ['ignore', output, output, ...fds, 'pipe'],
       })
     } catch (error) {
       failed(error) // no memory is thrown, no process and no file left are told below
@@ -119,6 +126,9 @@ export class Crew {
     post.child = child
     post.readyAt = null
     native.workerSpawned(post.id, child.pid, Math.floor(Date.now() / 1000))
+
+    for (const [fd, stream] of [child.stdout, child.stderr].entries())
+      if (stream !== null) lines?.follow(stream, fd + 1)
 
     const report = child.stdio[reportFd(handover)] as Readable
     const told = report
@@ -139,6 +149,8 @@ export class Crew {
     this.look()
     const pid = post.child?.pid
     post.child = null
+    if (signal !== null && pid !== undefined)
+      this.orders.onFault({ worker: post.id, pid, signal, inFlight: requestsOf(post.id) })
     native.workerGone(post.id)
     this.orders.onDeath()
     if (this.stoppedAt === null) {
@@ -179,4 +191,10 @@ export class Crew {
   private isEmpty(): boolean {
     return this.posts.every(({ child }) => child === null)
   }
+}
+
+/** First words of what that worker had in flight, `GET /path`. */
+function requestsOf(id: number): string[] {
+  const heads = Array.from({ length: native.coreCount() }, (_, core) => native.coreHead(id, core))
+  return heads.filter((head) => head !== null).map((head) => head.split('\n', 2).join(' '))
 }

@@ -109,6 +109,11 @@ export function word(help: string, pattern: RegExp, expected: string, says: Says
   })
 }
 
+/** A field that may be left out, and is null then. */
+export function optional<T>(one: Field<T>): Field<T | null> {
+  return { ...one, fallback: null, fallbackText: 'none' }
+}
+
 /** Any number, fractions too. */
 export function real(help: string, says: Says<number> = {}): Field<number> {
   return field(help, says, 'X', 'a number', (value) => {

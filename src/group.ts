@@ -3,9 +3,10 @@
 // memory: no worker is asked, and a dead one has lost none.
 
 import { fstatSync } from 'node:fs'
+import { listenToSignal, type SignalListener, sendAlarm } from './alarms/mail.ts'
 import { UwsgiError } from './errors.ts'
 import { join, writtenOptions } from './instance.ts'
-import { log } from './log.ts'
+import { log, oneLine } from './log.ts'
 import { memoryOf } from './metrics/memory.ts'
 import { appsOf, type Status, statusOf } from './metrics/workers.ts'
 import { native, type WorkerFigures } from './native.ts'
@@ -22,7 +23,7 @@ export interface Worker {
   requests: number
   /** Served by the present process. */
   delta_requests: number
-  /** uWSGI's signals: none here yet. */
+  /** uWSGI's signals: none here yet; those of alarms are counted in core.routed_signals. */
   signals: number
   exceptions: number
   status: Status
@@ -139,8 +140,32 @@ export const group = {
    */
   log(text: string): true {
     if (typeof text !== 'string') throw new TypeError('uwsgi.log takes a string')
-    log(text.replace(/\r?\n$/, '').replace(/[^\P{Cc}\t]|[\u2028\u2029]/gu, escaped))
+    log(oneLine(text))
     return true
+  },
+
+  /**
+   * Raises an alarm of --alarm, in the master; the call waits for nobody. A long message is cut, see --alarm-msg-size.
+   * False: there is no such alarm, or the master does not take it: it is stopped, or there is too much.
+   * @throws UwsgiError NOT_ATTACHED.
+   */
+  alarm(name: string, message: string): boolean {
+    if (typeof name !== 'string' || typeof message !== 'string')
+      throw new TypeError('uwsgi.alarm takes the name of an alarm and a message')
+    alarmNames ??= namesOfAlarms()
+    return alarmNames.has(name) && sendAlarm(name, message)
+  },
+
+  /**
+   * Has `listener` called, in this thread, whenever an alarm `signal:NUMBER` is raised, in every process that listens.
+   * @param signal a number from 0 to 255: uWSGI's signals, not the kernel's.
+   * @throws UwsgiError SIGNAL_TAKEN when another thread of this process listens to it; NOT_ATTACHED.
+   */
+  onSignal(signal: number, listener: SignalListener): void {
+    if (!Number.isInteger(signal) || signal < 0 || signal > 255 || typeof listener !== 'function')
+      throw new TypeError('uwsgi.onSignal takes a number from 0 to 255 and a function')
+    join()
+    listenToSignal(signal, listener)
   },
 
   /**
@@ -196,6 +221,13 @@ export const group = {
 
 let ownId: number | undefined
 let opt: Readonly<WrittenOptions> | undefined
+let alarmNames: ReadonlySet<string> | undefined
+
+/** As --alarm has them: `NAME TYPE:ARGUMENT`. */
+function namesOfAlarms(): Set<string> {
+  const { alarm = [] } = writtenOptions()
+  return new Set([alarm].flat().map((text) => String(text).split(' ', 1)[0]!))
+}
 
 function workerOf(figures: WorkerFigures, isPaused: boolean): Worker {
   const { id, pid, requests, exceptions, tx } = figures
@@ -215,9 +247,4 @@ function workerOf(figures: WorkerFigures, isPaused: boolean): Worker {
     avg_rt: figures.avgRt,
     apps: appsOf(figures),
   }
-}
-
-function escaped(character: string): string {
-  const names: Record<string, string> = { '\n': '\\n', '\r': '\\r' }
-  return names[character] ?? `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`
 }

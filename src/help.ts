@@ -2,10 +2,11 @@
 // (written by docs/generate.ts; a test compares).
 
 import type { Field } from './fields.ts'
-import { cache2, metric, table } from './options.ts'
+import { cache2, metric, table, threshold } from './options.ts'
 
 const options: [name: string, field: Field<unknown>][] = Object.entries(table)
 const cacheKeys: [name: string, field: Field<unknown>][] = Object.entries(cache2.fields)
+const thresholdKeys: [name: string, field: Field<unknown>][] = Object.entries(threshold.fields)
 const metricKeys: [name: string, field: Field<unknown>][] = Object.entries(metric.fields)
 
 export function helpText(): string {
@@ -24,6 +25,9 @@ export function helpText(): string {
     '',
     'keys of --metric, as in name=orders,type=gauge; a NAME alone is a counter:',
     ...columns(metricKeys.map(([name, field]) => [`${name}=${field.syntax}`, sentence(field)])),
+    '',
+    'keys of --metric-threshold, as in key=orders,value=100,alarm=web:',
+    ...columns(thresholdKeys.map(([name, field]) => [`${name}=${field.syntax}`, sentence(field)])),
     '',
     'An ADDRESS is host:port, :port, a unix path or @name. BYTES may end in k, m or g.',
     '',
@@ -67,6 +71,15 @@ export function optionsPage(): string {
     ...rows(
       ['key', 'default', 'meaning'],
       metricKeys.map(([name, field]) => keyRow(name, field)),
+    ),
+    '',
+    '## Keys of `--metric-threshold`',
+    '',
+    '    --metric-threshold key=orders,value=100,clear=80,alarm=web,msg=many orders',
+    '',
+    ...rows(
+      ['key', 'default', 'meaning'],
+      thresholdKeys.map(([name, field]) => keyRow(name, field)),
     ),
     '',
   ].join('\n')

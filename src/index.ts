@@ -5,6 +5,7 @@ export {
   type Bytes,
   type Cache,
   type CacheHandleOptions,
+  type ComputeOptions,
   type Hold,
   type LockOptions,
   type NamedLockOptions,

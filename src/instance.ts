@@ -13,6 +13,7 @@
 
 import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
+import { Alarms } from './alarms/alarms.ts'
 import { filling } from './cache/fill.ts'
 import { openStores, syncStores, tellOfStores } from './cache/store.ts'
 import { UwsgiError } from './errors.ts'
@@ -76,13 +77,18 @@ export function writtenOptions(): WrittenOptions {
  */
 export function create(options: GivenOptions = {}): void {
   const complete = completeOptions(options)
-  const metrics = new Collection(createInstance(complete), [])
+  const alarms = new Alarms(complete)
+  const metrics = new Collection(createInstance(complete), [], (alarm, message) => alarms.raise(alarm, message))
+  alarms.start((isHeard) => metrics.signalled(isHeard))
   watchLocks(complete.lockAlarm)
   // The master's duties, as far as they do not concern workers: what the dead
   // left half done is finished.
   setInterval(keepHouse, 1000).unref()
   metrics.start()
-  process.once('exit', () => metrics.stop())
+  process.once('exit', () => {
+    metrics.stop()
+    alarms.close()
+  })
 }
 
 /** Frees what dead processes held; cheap when there is nothing to do. */

@@ -5,6 +5,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { Alarms } from './alarms/alarms.ts'
 import { CacheReport } from './cache/report.ts'
 import { Crew } from './crew.ts'
 import { UwsgiError } from './errors.ts'
@@ -21,12 +22,16 @@ import { Statistics } from './stats/snapshot.ts'
 import { typescriptArguments } from './typescript.ts'
 import { version } from './version.ts'
 
+/** How long alarms may take at the end. */
+const farewellMs = 2000
+
 /** Returns when everything is bound and the workers are started. Whatever is wrong throws before the first of them. */
 export function startMaster(options: Options): void {
   enter(options.chdir)
   const app = applicationOf(options)
   const command = [...typescriptArguments(app, options.nodeArg), ...options.nodeArg, workerModule(), app]
 
+  const alarms = new Alarms(options)
   log(`*** Starting uwshm ${version} (64bit) on [${uwsgiTime(new Date())}] ***`)
   const metrics = createInstance(options)
   log(`lock engine: ${native.lockEngineTitle()}`)
@@ -35,13 +40,15 @@ export function startMaster(options: Options): void {
   const collection = new Collection(
     metrics,
     sockets.map(({ fd }) => fd),
+    (alarm, message) => alarms.raise(alarm, message),
   )
+  alarms.start((isHeard) => collection.signalled(isHeard))
   log(`your server socket listen backlog is limited to ${options.listen} connections`)
   log(`your mercy for graceful operations on workers is ${options.workerReloadMercy} seconds`)
   if (metrics.slots > 0) tellOfMetrics(metrics)
   log(`*** Operational MODE: ${options.processes === 1 ? 'single process' : 'preforking'} ***`)
   log(`spawned uWSGI master process (pid: ${process.pid})`)
-  new Master([...command, ...options.appArguments], app, options, sockets, stats, collection).start()
+  new Master([...command, ...options.appArguments], app, options, sockets, stats, collection, alarms).start()
 }
 
 class Master {
@@ -49,9 +56,11 @@ class Master {
   private readonly sockets: Listener[]
   private readonly stats: Listener | undefined
   private readonly collection: Collection
+  private readonly alarms: Alarms
   private readonly options: Options
   private readonly statistics: Statistics
   private stoppedAt: number | null = null
+  private isEnding = false
   private complaint = ''
   private readonly caches: CacheReport
 
@@ -62,8 +71,10 @@ class Master {
     sockets: Listener[],
     stats: Listener | undefined,
     collection: Collection,
+    alarms: Alarms,
   ) {
     this.collection = collection
+    this.alarms = alarms
     const { id, fds } = native.instance()
     this.sockets = sockets
     this.stats = stats
@@ -82,10 +93,12 @@ class Master {
       },
       fds: [...fds, ...sockets.map(({ fd }) => fd)],
       mercy: options.workerReloadMercy,
+      lines: alarms.lines,
+      onFault: (fault) => alarms.lookAtDeath(fault),
       onDeath: () => this.keepHouse(),
       onHopeless: (why) => {
         log(why)
-        this.leave(1)
+        void this.end(1)
       },
     })
   }
@@ -103,6 +116,7 @@ class Master {
     setInterval(() => {
       this.crew.look()
       this.statistics.look()
+      this.alarms.lookAtBacklogs(this.sockets)
       this.keepHouse()
     }, 1000)
   }
@@ -119,7 +133,7 @@ class Master {
     this.sockets.forEach(closeListener)
     void this.crew.stop().then(() => {
       log('goodbye to uWSGI.')
-      this.leave(0)
+      void this.end(0)
     })
   }
 
@@ -136,10 +150,19 @@ class Master {
     this.crew.lookAtPause()
   }
 
+  /** Once alarms that are under way have come to their end. */
+  private async end(status: number): Promise<void> {
+    if (this.isEnding) return
+    this.isEnding = true
+    await this.alarms.settle(farewellMs)
+    this.leave(status)
+  }
+
   /** At once: whatever still runs is killed. */
   private leave(status: number): never {
     this.crew.signal('SIGKILL')
     this.collection.stop()
+    this.alarms.close()
     for (const listener of [...this.sockets, ...(this.stats ? [this.stats] : [])]) removeFile(listener)
     process.exit(status)
   }

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then, the descriptor of its store (-1 = none), whether what that holds is not wanted. */
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then, number of blocks in bitmap mode (0 = not in it), the descriptor of its store (-1 = none), whether what that holds is not wanted. */
 export type CacheGeometry = [
   name: string,
   items: number,
@@ -21,6 +21,7 @@ export type CacheGeometry = [
   isUnswept: boolean,
   policy: Policy,
   clearOnFull: boolean,
+  bitmapBlocks: number,
   store: number,
   isWiped: boolean,
 ]
@@ -103,6 +104,10 @@ export interface CacheFigures {
   maxItems: number
   blocks: number
   blocksize: number
+  bitmap: boolean
+  /** In bitmap mode: blocks that values take, and items that were given other blocks to join free ones. */
+  blocksTaken: number
+  moves: number
   items: number
   hits: number
   miss: number
@@ -248,6 +253,8 @@ export interface Native {
   instance(): { id: string; fds: number[] }
   /** The engine of the locks, in the words of uWSGI's log. */
   lockEngineTitle(): string
+  /** As --lock-engine says it. */
+  lockEngineName(): string
   /** Removes the kernel's objects that instances have left of which nobody lives; how many. */
   reapLocks(): number
 
@@ -321,7 +328,8 @@ export interface Native {
    * port, local address and port, then names and values of headers in turn; cut at about 4 KB.
    */
   requestHead(core: number, head: string): void
-  exceptionRaised(): void
+  /** In the request on that core; -1: nobody knows in which. */
+  exceptionRaised(core: number): void
   /** How late the event loop's timers were since the last beat, microseconds. */
   beat(p50: number, p99: number, max: number): void
 
@@ -342,14 +350,11 @@ export interface Native {
 
   /** How many user locks have numbers. */
   lockCount(): number
-  /** For this thread, which blocks, for ever. Throws LOCK_HELD, DEADLOCK. */
-  lockTake(lock: number): void
+  /** For the main thread: the memory of all locks, where in it they and the clock of holds are, and who it is there (locks/lent.ts). Else empty. */
+  lockLent(): [] | [memory: ArrayBuffer, locksAt: number, tickAt: number, me: number, thread: number]
   /** What this thread took. Throws LOCK_NOT_OWNER. */
   lockRelease(lock: number): void
-  /** The same for lock 0. */
-  lockTakeZero(): void
-  lockReleaseZero(): void
-  /** As `lockTake`; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. */
+  /** For this thread, which blocks; timeoutMs -1 = for ever. False: the time is over. `again`: it may have it already. Throws LOCK_HELD, DEADLOCK. */
   lockWait(lock: number, timeoutMs: number, again: boolean): boolean
   lockShare(lock: number, timeoutMs: number): boolean
   /** Without waiting; false also when this thread has it. */
@@ -367,14 +372,33 @@ export interface Native {
   lockCancel(token: number): boolean
   /** False: that hold was over. */
   lockEnd(lock: number, token: number, shared: boolean): boolean
+  /** The right to compute what that key of that cache shall hold. Its token: ours when positive; when negative somebody has it, and its end is told (`onLock`, 1). Throws LEASES_FULL. */
+  leaseTake(cache: number, key: Uint8Array): number
+  leaseEnd(token: number): void
   /** The lock of that name, made at the first call; 0 plain, 1 fair, 2 read-write. */
   lockNamed(name: string, kind: number): number
   lockFigures(): LockFigures[]
+  /** The locks of the engine, those of one structure together; the time waited is counted in milliseconds. */
+  structureLocks(): Omit<LockFigures, 'kind' | 'longestHoldUs' | 'waiters'>[]
   /** Master: starts the thread that releases what the dead hold, and tells. `alarmMs`: tell also of locks held longer, 0 = only of stopped processes. */
   watchLocks(
     alarmMs: number,
     tell: (news: LockNews, lock: string, pid: number, worker: number, ms: number, waiters: number) => void,
   ): void
+
+  /**
+   * From now on `tell` gets every message that a process of this user posts to that name (source -1), and what can be read
+   * of descriptor `fds[source]`, `sizes[source]` bytes at a time; nothing once more when it has ended. Messages of more than
+   * 64 KB are cut; when 256 wait for the event loop, further ones are lost. False: another mailbox has that name.
+   */
+  openMailbox(
+    name: string,
+    fds: readonly number[],
+    sizes: readonly number[],
+    tell: (source: number, bytes: Buffer) => void,
+  ): boolean
+  /** False: nobody has that mailbox, or it is full; with `waits`, it was so for 10 ms. */
+  post(name: string, bytes: Uint8Array, waits: boolean): boolean
 
   /** Binds and listens without accepting; the descriptor. host '' = every address. Throws an Error with `code` (EADDRINUSE …). */
   listenTcp(host: string, port: number, backlog: number): number

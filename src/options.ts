@@ -19,6 +19,7 @@ import {
   flag,
   integer64,
   list,
+  optional,
   real,
   statsAddress,
   text,
@@ -34,7 +35,7 @@ export const cache2 = keyval(
   {
     name: text('name used by the API', { longest: 127 }),
     items: count('capacity, in items', { aliases: ['max_items', 'maxitems'], max: 2 ** 30 - 2 ** 18 }),
-    blocksize: bytes('bytes of one block: the longest value', { fallback: 65536, max: 2 ** 30 }),
+    blocksize: bytes('bytes of one block: the longest value, but for bitmap', { fallback: 65536, max: 2 ** 30 }),
     keysize: bytes('bytes of the longest key', { fallback: 2048, max: 65535, aliases: ['key_size'] }),
     hashsize: count('buckets', {
       max: 2 ** 30,
@@ -42,11 +43,12 @@ export const cache2 = keyval(
       fallback: 0,
       fallbackText: 'the power of two at or above items, at least 1024',
     }),
-    blocks: count('number of blocks; must be equal to items', {
+    blocks: count('number of blocks; with bitmap at least items, else equal to it', {
       max: 2 ** 30 - 2 ** 18,
       fallback: 0,
       fallbackText: 'items',
     }),
+    bitmap: flag('a value takes as many blocks in a row as it needs, up to all of them'),
     hash: choice(
       'which chain a key goes to; keyed has a seed of its own at each start',
       ['keyed', 'djb33x', 'murmur2'],
@@ -88,7 +90,7 @@ export const cache2 = keyval(
   },
   {
     example: 'name=pages,items=10000',
-    later: ('bitmap node nodes sync udp udp_server ' + 'udp_servers udpserver udpservers').split(' '),
+    later: ('node nodes sync udp udp_server ' + 'udp_servers udpserver udpservers').split(' '),
     settle(cache, where) {
       if (cache.items === undefined) return
       cache.hashsize ??= Math.max(1024, 2 ** Math.ceil(Math.log2(cache.items)))
@@ -110,8 +112,16 @@ export const cache2 = keyval(
           'on',
           `possible with policy=${cache.policy}: leave one out`,
         )
-      if (cache.blocks !== cache.items)
-        throw new UwsgiError('OPTION_VALUE', `${where}: blocks`, cache.blocks, `equal to items (${cache.items})`)
+      const { items, blocks, bitmap, store = '' } = cache
+      if (bitmap && store !== '')
+        throw new UwsgiError('OPTION_VALUE', `${where}: store`, store, 'possible with bitmap=1: leave one out')
+      if (bitmap ? blocks < items : blocks !== items)
+        throw new UwsgiError(
+          'OPTION_VALUE',
+          `${where}: blocks`,
+          blocks,
+          bitmap ? `at least items (${items})` : `equal to items (${items}), or combined with bitmap=1`,
+        )
     },
   },
 )
@@ -158,6 +168,45 @@ export const metric = keyval(
   },
 )
 export type MetricOptions = Values<typeof metric.fields>
+
+const comparisons = ['ge', 'gt', 'le', 'lt', 'eq', 'ne'] as const
+export type Comparison = (typeof comparisons)[number]
+
+export const threshold = keyval(
+  'raise an alarm when a metric reaches a value; repeatable, and turns metrics on',
+  {
+    key: word('name of the metric', metricName, 'a name of letters, digits, dots, dashes and _'),
+    value: integer64('the value that is compared with'),
+    op: choice('the metric is so: at least, above, at most, below, equal to, other than the value', comparisons, {
+      fallback: 'ge',
+    }),
+    clear: optional(integer64('once raised it stays so until the metric is back at this value; then that is told')),
+    alarm: text('which alarm is raised', { fallback: '', fallbackText: 'none' }),
+    rate: count('seconds between two alarms', { fallback: 0, min: 0, max: 2 ** 31 - 1, unit: 'SECONDS' }),
+    msg: text('what it says', { fallback: '', fallbackText: 'the name of the metric', syntax: 'TEXT' }),
+    reset: optional(integer64('the metric is set to this when it has reached the value')),
+  },
+  {
+    example: 'key=orders,value=100,alarm=web',
+    aliases: ['metric-alarm', 'alarm-metric'],
+    settle({ value, op = 'ge', clear = null }, where) {
+      if (clear === null || value === undefined) return
+      const isBelow = op === 'ge' ? clear < value : op === 'gt' && clear <= value
+      const isAbove = op === 'le' ? clear > value : op === 'lt' && clear >= value
+      if (isBelow || isAbove) return
+      const expected = {
+        ge: `below ${value}`,
+        gt: `at most ${value}`,
+        le: `above ${value}`,
+        lt: `at least ${value}`,
+        eq: `possible with op=${op}: leave it out`,
+        ne: `possible with op=${op}: leave it out`,
+      }
+      throw new UwsgiError('OPTION_VALUE', `${where}: clear`, String(clear), expected[op])
+    },
+  },
+)
+export type ThresholdOptions = Values<typeof threshold.fields>
 
 export type CacheOptions = Values<typeof cache2.fields>
 
@@ -216,6 +265,46 @@ export const table = {
   'metrics-dir-restore': flag('let counters go on from the files of --metrics-dir', {
     aliases: ['metric-dir-restore'],
   }),
+  'metric-threshold': list(threshold),
+  alarm: list(text('an alarm, see --alarm-list; repeatable', { syntax: "'NAME TYPE:ARGUMENT'" })),
+  'alarm-list': flag('print the types of alarms, and end', { aliases: ['alarms-list'] }),
+  'alarm-freq': count('seconds in which an alarm does not say the same thing twice', {
+    fallback: 3,
+    min: 0,
+    max: 86400,
+    unit: 'SECONDS',
+  }),
+  'alarm-msg-size': bytes('the longest message of an alarm; what is longer is cut', { fallback: 8192, max: 65536 }),
+  'log-alarm': list(
+    text('raise that alarm when a line of the log matches; repeatable', {
+      syntax: "'ALARM[,ALARM] REGEXP'",
+      aliases: ['alarm-log'],
+    }),
+  ),
+  'not-log-alarm': list(
+    text('do not, when the line matches this; repeatable', {
+      syntax: "'ALARM[,ALARM] REGEXP'",
+      aliases: ['not-alarm-log'],
+    }),
+  ),
+  'alarm-fd': list(
+    text('raise that alarm when the descriptor can be read, BYTES (1) at a time; repeatable', {
+      syntax: "'ALARM FD[:BYTES] MESSAGE'",
+    }),
+  ),
+  'alarm-backlog': list(
+    text('raise that alarm while the queue of a socket is full; repeatable', {
+      syntax: 'ALARM',
+      aliases: ['backlog-alarm', 'lq-alarm', 'alarm-lq', 'alarm-listen-queue', 'listen-queue-alarm'],
+    }),
+  ),
+  'alarm-segfault': list(
+    text('raise that alarm when a worker dies of SIGSEGV, SIGBUS, SIGFPE or SIGILL; repeatable', {
+      syntax: 'ALARM',
+      aliases: ['segfault-alarm'],
+    }),
+  ),
+  'alarm-cheap': flag('accepted for uWSGI: no alarm has a thread of its own'),
   chdir: text('change to this directory first', { syntax: 'DIRECTORY' }),
   'worker-reload-mercy': count('seconds that running requests get at the end', {
     fallback: 60,
@@ -277,11 +366,14 @@ type Given<T> = [T] extends [CacheOptions[]]
   ? (string | GivenCache)[]
   : [T] extends [MetricOptions[]]
     ? (string | GivenMetric)[]
-    : [T] extends [Address[]]
-      ? (string | Address)[]
-      : [T] extends [Address | undefined]
-        ? string | Address
-        : T
+    : [T] extends [ThresholdOptions[]]
+      ? (string | GivenThreshold)[]
+      : [T] extends [Address[]]
+        ? (string | Address)[]
+        : [T] extends [Address | undefined]
+          ? string | Address
+          : T
+type GivenThreshold = Pick<ThresholdOptions, 'key' | 'value'> & Partial<ThresholdOptions>
 type GivenMetric = Pick<MetricOptions, 'name'> & Partial<MetricOptions>
 type GivenCache = Pick<CacheOptions, 'name' | 'items'> & Partial<CacheOptions>
 
@@ -411,7 +503,8 @@ function settle<O extends SetOptions>(options: O): O {
     cache.no_expire ||= options.cacheNoExpire
     cache.store_sync ||= options.cacheStoreSync
   }
-  if (options.metric.length > 0 || options.metricsNoCores || options.metricsDir !== undefined)
+  const { metric, metricThreshold, metricsNoCores, metricsDir } = options
+  if (metric.length > 0 || metricThreshold.length > 0 || metricsNoCores || metricsDir !== undefined)
     options.enableMetrics = true
   if (options.metricsDirRestore && options.metricsDir === undefined)
     throw new UwsgiError('OPTION_VALUE', '--metrics-dir-restore', 'on', 'possible without --metrics-dir DIRECTORY')

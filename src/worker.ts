@@ -36,8 +36,8 @@ let serves = false
 countRequests()
 startBeat()
 reportHeap(handover.worker)
-// Whatever becomes of it. Unhandled rejections are among them.
-process.on('uncaughtExceptionMonitor', () => native.exceptionRaised())
+// Whatever becomes of it, and whichever request it was. Unhandled rejections are among them.
+process.on('uncaughtExceptionMonitor', () => native.exceptionRaised(-1))
 const pause = new Pause(handover.worker, servers, running)
 watchListen(handover, {
   onCalled(server) {

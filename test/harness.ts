@@ -115,11 +115,12 @@ export class Master {
   private end: { status: number | null; signal: string | null } | undefined
   log = ''
 
-  constructor(args: string[], options: { cwd?: string; env?: Record<string, string> } = {}) {
+  /** `fds`: what it finds open at 3, 4, … */
+  constructor(args: string[], options: { cwd?: string; env?: Record<string, string>; fds?: number[] } = {}) {
     this.child = spawn(process.execPath, [cli, ...args], {
       cwd: options.cwd,
       env: { ...process.env, ...options.env },
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', 'pipe', 'pipe', ...(options.fds ?? [])],
       // A group of its own, as a shell gives it: a test can press Ctrl-C.
       detached: true,
     })
@@ -197,7 +198,7 @@ export class Master {
 }
 
 /** A master that is killed, with its workers, at the end of the test. */
-export function run(t: TestContext, args: string[], options?: { cwd?: string; env?: Record<string, string> }): Master {
+export function run(t: TestContext, args: string[], options?: ConstructorParameters<typeof Master>[1]): Master {
   const master = new Master(args, options)
   t.after(async () => {
     master.killAll()

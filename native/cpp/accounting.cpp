@@ -93,7 +93,9 @@ void Accounting::Describe(uint32_t id, uint32_t number, const uint8_t* bytes, ui
   row.sequence.store(sequence + 2, std::memory_order_release);
 }
 
-void Accounting::Exception(uint32_t id) { Add(worker(id).exceptions, uint64_t{1}); }
+void Accounting::Exception(uint32_t id, uint32_t number) {
+  Add(core(id, number == kNoCore ? cores_ - 1 : number).exceptions, 1.0);
+}
 
 void Accounting::Beat(uint32_t id, uint64_t p50, uint64_t p99, uint64_t max, uint64_t now_ms) {
   WorkerRow& row = worker(id);
@@ -103,11 +105,14 @@ void Accounting::Beat(uint32_t id, uint64_t p50, uint64_t p99, uint64_t max, uin
   row.beat_at.store(now_ms, kRelaxed);
 }
 
-uint64_t Accounting::Requests(uint32_t id) const {
+uint64_t Accounting::SumOfCores(uint32_t id, const SharedCount CoreRow::* word) const {
   double sum = 0;
-  for (uint32_t i = 0; i < cores_; i++) sum += core(id, i).requests.load(std::memory_order_acquire);
+  for (uint32_t i = 0; i < cores_; i++) sum += (core(id, i).*word).load(std::memory_order_acquire);
   return Whole(sum);
 }
+
+uint64_t Accounting::Requests(uint32_t id) const { return SumOfCores(id, &CoreRow::requests); }
+uint64_t Accounting::Exceptions(uint32_t id) const { return SumOfCores(id, &CoreRow::exceptions); }
 
 bool Accounting::Head(uint32_t id, uint32_t number, std::string* text) const {
   const CoreRow& row = core(id, number);

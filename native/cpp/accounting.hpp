@@ -26,7 +26,7 @@
 // True at any moment, also right after a death:
 //   A1  A worker's requests are the sum over its cores: the one store that
 //       counts a request is the last that it makes. Who dies before it has not
-//       served the request.
+//       served the request. Its exceptions are such a sum, too.
 //   A2  A head is whole if `sequence` was even and the same before and after it
 //       was read. A worker that died in the middle leaves it odd until `Gone`.
 #pragma once
@@ -47,8 +47,8 @@ struct GroupHeader {
 };
 static_assert(sizeof(GroupHeader) == 64);
 
-using Tally = std::atomic<double>;
-static_assert(sizeof(Tally) == 8 && Tally::is_always_lock_free);
+using SharedCount = std::atomic<double>;
+static_assert(sizeof(SharedCount) == 8 && SharedCount::is_always_lock_free);
 // What was scribbled over must not overflow whoever reads it.
 inline uint64_t Whole(double number) { return number > 0 && number < 0x1p63 ? static_cast<uint64_t>(number) : 0; }
 
@@ -63,11 +63,11 @@ struct WorkerRow {
   alignas(64) std::atomic<uint32_t> accepting;
   std::atomic<uint32_t> in_flight;
   std::atomic<uint64_t> startup_time;  // whole seconds that the application took to load
-  Tally overflows;                     // requests that found every core taken
-  std::atomic<uint64_t> exceptions;
-  Tally tx;            // bytes
-  Tally running_time;  // microseconds, the sum over requests
-  Tally avg_rt;        // microseconds, as uWSGI's: (old + last) / 2
+  SharedCount overflows;               // requests that found every core taken
+  uint64_t spare_here;
+  SharedCount tx;            // bytes
+  SharedCount running_time;  // microseconds, the sum over requests
+  SharedCount avg_rt;        // microseconds, as uWSGI's: (old + last) / 2
   // How late the event loop's timers were in the second before `beat_at`, microseconds.
   alignas(64) std::atomic<uint64_t> delay_p50;
   std::atomic<uint64_t> delay_p99;
@@ -82,19 +82,21 @@ struct CoreRow {
 
   alignas(64) std::atomic<uint32_t> in_request;
   std::atomic<uint32_t> sequence;  // odd while the head is written
-  Tally started_at;                // boot-time microseconds
-  Tally requests;
-  Tally read_errors;   // the client left before its request was there
-  Tally write_errors;  // the client left before the answer was out
+  SharedCount started_at;          // boot-time microseconds
+  SharedCount requests;
+  SharedCount read_errors;   // the client left before its request was there
+  SharedCount write_errors;  // the client left before the answer was out
   std::atomic<uint32_t> head_size;
-  uint32_t spare[3];
+  uint32_t spare;
+  SharedCount exceptions;
 };
 static_assert(sizeof(CoreRow) == 64);
 
 class Accounting {
  public:
   static constexpr uint64_t kLayout =
-      LayoutNumber(3, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow), CoreRow::kHead});
+      LayoutNumber(4, {sizeof(SegmentHeader), sizeof(GroupHeader), sizeof(WorkerRow), sizeof(CoreRow), CoreRow::kHead});
+  static constexpr uint32_t kNoCore = UINT32_MAX;
   static uint64_t SizeFor(uint32_t workers, uint32_t cores);
 
   // `cores` of each worker, at least 1.
@@ -109,11 +111,13 @@ class Accounting {
   void Accepting(uint32_t worker, uint64_t startup_seconds);
   // Another head for the request on that core.
   void Describe(uint32_t worker, uint32_t core, const uint8_t* head, uint32_t size);
-  void Exception(uint32_t worker);
+  // kNoCore: in a request that nobody knows; counted on the worker's last core.
+  void Exception(uint32_t worker, uint32_t core);
   void Beat(uint32_t worker, uint64_t p50, uint64_t p99, uint64_t max, uint64_t now_ms);
 
   // Served since the instance began.
   uint64_t Requests(uint32_t worker) const;
+  uint64_t Exceptions(uint32_t worker) const;
   // The head of the request on that core; false: there is none, or it changed meanwhile.
   bool Head(uint32_t worker, uint32_t core, std::string* head) const;
 
@@ -129,6 +133,7 @@ class Accounting {
 
  private:
   void Place();
+  uint64_t SumOfCores(uint32_t worker, const SharedCount CoreRow::* word) const;
   uint64_t Index(uint32_t worker, uint32_t core) const { return uint64_t{worker - 1} * cores_ + core; }
 
   Segment segment_;

@@ -24,7 +24,8 @@ bool Compute(Math math, uint64_t a, uint64_t b, uint64_t* result) {
 
 Status Cache::Validate(const CacheGeometry& geometry) {
   constexpr uint64_t kMost = uint64_t{1} << 30;  // links number buckets and slots in 32 bits
-  if (geometry.slots() > kMost || geometry.hashsize > kMost || geometry.blocksize > kMost) return Status::kTooLarge;
+  if (geometry.slots() > kMost || geometry.hashsize > kMost || geometry.blocksize > kMost || geometry.blocks > kMost)
+    return Status::kTooLarge;
   const bool sound = geometry.max_items > 0 && geometry.blocksize > 0 && geometry.keysize > 0 &&
                      geometry.keysize < 65536 && geometry.hashsize > 0 && geometry.threads > 0 &&
                      (geometry.hashsize & (geometry.hashsize - 1)) == 0 && geometry.policy < kPolicies;
@@ -43,7 +44,7 @@ Status Cache::Create(InstanceId instance, uint32_t ordinal, const char* name, co
                    instance,
                    at.size,
                    {geometry.max_items, geometry.blocksize, geometry.keysize, geometry.hashsize, geometry.threads,
-                    geometry.first_lock, geometry.policy}};
+                    geometry.first_lock, geometry.policy, geometry.blocks}};
   status = segment_.Create(spec);
   if (status != Status::kOk) return status;
   CacheHeader* header = segment_.At<CacheHeader>(sizeof(SegmentHeader));
@@ -66,7 +67,7 @@ Status Cache::Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t thr
   for (uint64_t value : spec.geometry)
     if (value > UINT32_MAX) return Status::kForeign;
   auto word = [&](int i) { return static_cast<uint32_t>(spec.geometry[i]); };
-  geometry_ = {word(0), word(1), word(2), word(3), word(4), word(5), word(6)};
+  geometry_ = {word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7)};
   if (Validate(geometry_) != Status::kOk || CachePlaces::Of(geometry_).size != spec.size ||
       geometry_.threads != threads || uint64_t{geometry_.first_lock} + geometry_.locks() > locks->count())
     return Status::kForeign;
@@ -86,7 +87,10 @@ void Cache::Lay(const CachePlaces& at) {
   stripe_mask_ = geometry_.stripes() - 1;
   longest_chain_ = geometry_.longest_chain();
   long_key_stride_ = at.long_key_stride;
-  block_stride_ = at.block_stride;
+  block_stride_ = geometry_.block_stride();
+  bitmap_ = geometry_.blocks != 0;
+  largest_value_ = geometry_.largest_value();
+  data_size_ = geometry_.blocks * block_stride_;
   pool_ = segment_.At<Pool>(at.pool);
   stripes_ = segment_.At<Stripe>(at.stripes);
   cells_ = segment_.At<Cell>(at.cells);
@@ -94,6 +98,8 @@ void Cache::Lay(const CachePlaces& at) {
   items_ = segment_.At<Item>(at.items);
   keys_ = segment_.base() + at.keys;
   long_keys_ = segment_.base() + at.long_keys;
+  map_ = segment_.At<std::atomic<uint64_t>>(at.map);
+  owners_ = segment_.At<std::atomic<Slot>>(at.owners);
   blocks_ = segment_.base() + at.blocks;
   if (geometry_.policy == kRefuse) return;
   order_ = segment_.At<Order>(at.order);
@@ -149,16 +155,24 @@ bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
 
 uint8_t* Cache::Begin(const Caller& caller) {
   const Slot spare = SpareOf(caller.thread);
-  return ValidSlot(spare) ? ValueOf(spare) : nullptr;
+  if (!ValidSlot(spare)) return nullptr;
+  if (!bitmap_) return ValueOf(spare);
+  const Run run = cells_[caller.thread].fresh.load(std::memory_order_relaxed);
+  return ValidRun(run) ? blocks_ + FirstOf(run) * block_stride_ : nullptr;
 }
 
 Status Cache::Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
                     uint64_t expires_at, const Expected* expected) {
-  if (size > geometry_.blocksize) return Status::kValueTooLarge;
+  if (size > largest_value_) return Status::kValueTooLarge;
+  const auto length = static_cast<uint32_t>(size);
+  if (bitmap_) {
+    const Status status = Freshen(caller, key, how, BlocksFor(length), expected);
+    if (status != Status::kOk) return status;
+  }
   uint8_t* room = Begin(caller);
   if (room == nullptr) return Status::kCorrupt;
   CopyIn(room, static_cast<const uint8_t*>(value), size);
-  return Publish(caller, key, how, static_cast<uint32_t>(size), flags, expires_at, expected);
+  return Publish(caller, key, how, length, flags, expires_at, expected);
 }
 
 Status Cache::Objection(const Caller& caller, How how, const Place& place, const Expected* expected) const {
@@ -166,9 +180,10 @@ Status Cache::Objection(const Caller& caller, How how, const Place& place, const
   if (how == How::kAdd) return present ? Status::kExists : Status::kOk;
   if (!present) return Status::kNotFound;
   // Nobody changes the value meanwhile: that takes the lock.
-  const bool same = At(place.slot).value_size.load(std::memory_order_relaxed) == expected->size &&
-                    expected->size <= geometry_.blocksize &&
-                    SameBytes(ValueOf(place.slot), static_cast<const uint8_t*>(expected->bytes), expected->size);
+  if (At(place.slot).value_size.load(std::memory_order_relaxed) != expected->size) return Status::kChanged;
+  const uint8_t* now = ValueAt(place.slot, static_cast<uint32_t>(expected->size));
+  if (now == nullptr) return Status::kCorrupt;
+  const bool same = SameBytes(now, static_cast<const uint8_t*>(expected->bytes), expected->size);
   return same ? Status::kOk : Status::kChanged;
 }
 
@@ -190,7 +205,8 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
   item.key_size.store(key.size, std::memory_order_relaxed);
   item.flags.store(flags, std::memory_order_relaxed);
   item.value_size.store(size, std::memory_order_relaxed);
-  item.first_block.store(fresh, std::memory_order_relaxed);
+  if (bitmap_) Own(cell.fresh.load(std::memory_order_relaxed), fresh);
+  else item.first_block.store(fresh, std::memory_order_relaxed);
   item.expires_at.store(expires_at, std::memory_order_relaxed);
   CopyIn(KeyBytesOf(fresh, key.size), key.bytes, key.size);
   const uint64_t content = stored_ ? ContentOf(fresh) : 0;
@@ -212,20 +228,36 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       const Status objection = Objection(caller, how, place, expected);
       if (objection != Status::kOk) {
         guard.Release();
-        ReturnReserved(caller);
+        Forgo(caller);
         return objection;
       }
     }
     if (!present && place.before >= longest_chain_) {
+      // What leaves the chain becomes the thread's reserved slot, so it must have none.
+      const bool has_room = cell.reserved.load(std::memory_order_relaxed) != 0 ||
+                            (bitmap_ && cell.old.load(std::memory_order_relaxed) != 0);
+      const Status status = has_room ? Status::kOk : Thin(caller, key);
+      if (has_room || status != Status::kOk) {
+        guard.Release();
+        if (status != Status::kOk) return Forgo(caller), status;
+        const Status returned = ReturnReserved(caller);
+        if (returned != Status::kOk) return returned;
+        continue;
+      }
+      if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    }
+    // Of an eviction, for a key that somebody has stored meanwhile.
+    if (bitmap_ && present && cell.old.load(std::memory_order_relaxed) != 0) {
       guard.Release();
-      ReturnReserved(caller);
-      return Status::kCrowded;
+      const Status status = ReturnReserved(caller);
+      if (status != Status::kOk) return status;
+      continue;
     }
     const Slot reserved = cell.reserved.load(std::memory_order_relaxed);
     if (!present && reserved == 0) {
       guard.Release();
       Status status = Reserve(caller);
-      if (status != Status::kOk) return status;
+      if (status != Status::kOk) return Forgo(caller), status;
       continue;  // somebody may have stored the key meanwhile: look again
     }
     Announce(key.stripe, expires_at);
@@ -242,25 +274,27 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       item.version.store(stripe.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       seal = SealOf(item, content, expires_at, began_at_);
     }
+    Run old = 0;
+    if (bitmap_) old = present ? RunOfItem(place.slot) : cell.old.load(std::memory_order_relaxed);
     if (present) {
       if (how == How::kAdd) Bump(cell.expired);  // otherwise it would be in the way
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
-      Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count, seal});
-      guard.Release();
-      ReturnReserved(caller);
+      Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count, 0, old, seal});
     } else {
       item.chain_next.store(0, std::memory_order_relaxed);
       if (place.before >= stripe.longest.load(std::memory_order_relaxed))
         stripe.longest.store(place.before + 1, std::memory_order_relaxed);
-      Apply(cell, StripeLock(key.stripe), {place.link, 0, fresh, reserved, 0, count + 1, seal});
+      Apply(cell, StripeLock(key.stripe), {place.link, 0, fresh, reserved, 0, count + 1, 0, old, seal});
     }
+    guard.Release();
+    Forgo(caller);
     return Status::kOk;
   }
 }
 
 Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_t n, uint64_t expires_at,
                         uint64_t* result) {
-  if (geometry_.blocksize < sizeof n) return Status::kValueTooLarge;
+  if (largest_value_ < sizeof n) return Status::kValueTooLarge;
   for (;;) {
     {
       Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
@@ -272,15 +306,16 @@ Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_
         if (item.value_size.load(std::memory_order_relaxed) != sizeof n ||
             (item.flags.load(std::memory_order_relaxed) & kText) != 0)
           return Status::kNotANumber;
-        if (!Compute(math, LoadWord(ValueOf(place.slot)), n, result)) return Status::kDivision;
+        uint8_t* word = ValueAt(place.slot, sizeof n);
+        if (word == nullptr) return Status::kCorrupt;
+        if (!Compute(math, LoadWord(word), n, result)) return Status::kDivision;
         Modify(caller);
         uint32_t seal = 0;
         if (stored_) {
           const uint64_t content = ContentOf(place.slot, reinterpret_cast<const uint8_t*>(result));
           seal = SealOf(item, content, item.expires_at.load(std::memory_order_relaxed), began_at_);
         }
-        InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal,
-                [&] { StoreWord(ValueOf(place.slot), *result); });
+        InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal, [&] { StoreWord(word, *result); });
         return Status::kOk;
       }
     }
@@ -328,6 +363,7 @@ Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most
   Status status = ReturnReserved(caller);
   if (status != Status::kOk) return status;
   Place place;
+  const uint8_t* value;
   {
     Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
     if (guard.status() != Status::kOk) return guard.status();
@@ -339,12 +375,13 @@ Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most
     const Item& item = At(place.slot);
     *found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
               item.expires_at.load(std::memory_order_relaxed)};
-    if (found->size > geometry_.blocksize) return Status::kCorrupt;
+    value = ValueAt(place.slot, found->size);
+    if (value == nullptr) return Status::kCorrupt;
     if (found->size > most) return Status::kValueTooLarge;
     Unlink(caller, key.stripe, place);
   }
-  // The slot is this thread's alone until it is given back: no lock is needed to copy.
-  CopyOut(to, ValueOf(place.slot), found->size);
+  // Slot and run are this thread's alone until they are given back: no lock is needed to copy.
+  CopyOut(to, value, found->size);
   Bump(cell.hits);
   ReturnReserved(caller);
   return Status::kOk;
@@ -357,9 +394,14 @@ CacheFigures Cache::Figures(uint32_t threads_used) const {
     figures.longest_chain =
         std::max<uint64_t>(figures.longest_chain, stripes_[i].longest.load(std::memory_order_relaxed));
   }
+  if (bitmap_) figures.blocks_taken = pool_->taken.load(std::memory_order_relaxed);
   figures.damaged = header_->damaged.load(std::memory_order_relaxed);
   for (uint32_t i = 0; i < threads_used; i++) {
     const Cell& cell = cells_[i];
+    // Idle ones are as good as free.
+    const Run old = cell.old.load(std::memory_order_relaxed);
+    if ((old & kIdle) != 0) figures.blocks_taken -= std::min<uint64_t>(figures.blocks_taken, LengthOf(old));
+    figures.moves += cell.moves.load(std::memory_order_relaxed);
     figures.hits += cell.hits.load(std::memory_order_relaxed);
     figures.misses += cell.misses.load(std::memory_order_relaxed);
     figures.full += cell.full.load(std::memory_order_relaxed);
@@ -378,5 +420,7 @@ uint32_t Cache::HolderPid() const {
     if (uint32_t pid = locks_->HolderOf(geometry_.first_lock + i)) return pid;
   return 0;
 }
+
+LockCounts Cache::CountsOfLocks() const { return locks_->CountsOf(geometry_.first_lock, geometry_.locks()); }
 
 }  // namespace uwshm

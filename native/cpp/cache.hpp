@@ -53,8 +53,9 @@ struct CacheFigures {
   uint64_t items, hits, misses, full, repairs, expired, evictions;
   uint64_t modified_at;  // boot-time milliseconds, 0 = never, or not wanted
   uint64_t longest_chain;
-  uint64_t damaged;      // items that were found damaged in the store
-  uint64_t refused[16];  // by Status
+  uint64_t blocks_taken, moves;  // bitmap mode
+  uint64_t damaged;              // items that were found damaged in the store
+  uint64_t refused[16];          // by Status
 };
 static_assert(static_cast<uint32_t>(Status::kBusy) <= std::size(CacheFigures{}.refused));
 
@@ -76,6 +77,7 @@ class Cache final : public Repairable {
   const std::string& name() const { return name_; }
   const CacheGeometry& geometry() const { return geometry_; }
   const CacheRules& rules() const { return rules_; }
+  uint32_t largest_value() const { return largest_value_; }
   Segment& segment() { return segment_; }
 
   // kOk, kKeyEmpty or kKeyTooLong; only then may the key be used.
@@ -102,8 +104,12 @@ class Cache final : public Repairable {
   template <class Take>
   Status Read(const Caller& caller, const Key& key, Count count, Take take);
 
+  // The reader had no room for what was found, and will ask again: one hit, not two.
+  void TakeBackHit(const Caller& caller) { Bump(cells_[caller.thread].hits, UINT64_MAX); }
+
   // The calling thread's spare slot: room for blocksize bytes that nobody else
-  // looks at until they are published. nullptr: the cache is corrupt.
+  // looks at until they are published. In bitmap mode it is the fresh run, which
+  // `Store` provides. nullptr: the cache is corrupt.
   uint8_t* Begin(const Caller& caller);
   // Publishes what was written there. kOk, kExists (kAdd only), kNotFound and
   // kChanged (kSwap only), kFull, kCrowded, kBusy, kLockBroken, kCorrupt. `expected` goes with kSwap.
@@ -115,7 +121,7 @@ class Cache final : public Repairable {
 
   // Changes a counter, in two's complement; a missing one starts at
   // `math_initial` and gets `expires_at`. Division truncates. kOk, kNotANumber,
-  // kDivision (by 0, or -2^63 by -1), kFull, kValueTooLarge (blocksize < 8).
+  // kDivision (by 0, or -2^63 by -1), kFull, kValueTooLarge (where 8 bytes are).
   Status Calculate(const Caller& caller, const Key& key, Math math, uint64_t n, uint64_t expires_at, uint64_t* result);
   Status Add(const Caller& caller, const Key& key, uint64_t n, uint64_t expires_at, uint64_t* result) {
     return Calculate(caller, key, Math::kAdd, n, expires_at, result);
@@ -154,6 +160,7 @@ class Cache final : public Repairable {
 
   CacheFigures Figures(uint32_t threads_used) const;
   uint32_t HolderPid() const;
+  LockCounts CountsOfLocks() const;
 
   // Finishes and returns what a dead thread left: `dead` is a caller that acts
   // in its name. False: something is busy. REQUIRES: the process table's lock.
@@ -179,13 +186,24 @@ class Cache final : public Repairable {
     uint32_t link, expected, desired;
     Slot spare, reserved;
     uint32_t count;
+    Run fresh = 0, old = 0;
     uint32_t seal = 0;  // in a store: the checksum of the item that is to be found in `desired`
   };
 
   void Lay(const CachePlaces& at);
   bool ValidSlot(Slot slot) const { return slot - 1 < slots_; }
   Item& At(Slot slot) const { return items_[slot]; }
-  uint8_t* ValueOf(Slot slot) const { return blocks_ + slot * block_stride_; }
+  // REQUIRES: an item that nobody else changes, or only a prefetch.
+  uint8_t* ValueOf(Slot slot) const {
+    const uint64_t block = bitmap_ ? At(slot).first_block.load(std::memory_order_relaxed) : slot;
+    return blocks_ + block * block_stride_;
+  }
+  // nullptr: there is no such value; the item is changing, or corrupt.
+  uint8_t* ValueAt(Slot slot, uint32_t size) const {
+    if (!bitmap_) return size <= largest_value_ ? ValueOf(slot) : nullptr;
+    const uint64_t at = At(slot).first_block.load(std::memory_order_relaxed) * block_stride_;
+    return at + size <= data_size_ ? blocks_ + at : nullptr;
+  }
   uint8_t* KeyBytesOf(Slot slot, uint32_t size) const {
     if (size <= kInlineKey) return items_[slot].key;
     return size <= kMiddleKey ? keys_ + uint64_t{slot} * kMiddleKey : long_keys_ + slot * long_key_stride_;
@@ -305,28 +323,92 @@ class Cache final : public Repairable {
   void RepairOrder();
   // The slot that goes next, already ranked as if it held something new. At most
   // *looks slots are passed over because they were used; with slot 0 there is more to look at.
-  Status NextToGo(uint32_t* looks, Rank* victim);
+  // `is_empty`: it will probably be one without an item, as those before it were.
+  static constexpr uint32_t kLooks = 256;  // at a time
+  Status NextToGo(uint32_t* looks, bool is_empty, Rank* victim);
 
   uint64_t LastUseOf(Slot slot) const;
   // What a rank should be now. kSieve: a visit is forgotten by that.
   Rank Reconsidered(const Rank& rank);
-  uint32_t LapOfNext(uint32_t listed) const;
+  uint32_t LapOfNext(uint32_t listed, bool is_empty) const;
   // Without a lock a guess: the slot may be changing.
   bool BucketOf(Slot slot, uint32_t* bucket) const;
   // So that the thread's own spare can be found by who needs room.
   Status EnlistSpare(const Caller& caller);
-  // Takes the item in the victim's slot off its chain, for the calling thread.
-  // kNotFound: there is none, or it was used meanwhile. REQUIRES: no lock held.
-  Status Evict(const Caller& caller, const Rank& victim);
+  // Takes the item in `slot` off its chain, for the calling thread, if it `goes()`.
+  // kNotFound: there is none, or it does not. REQUIRES: no lock held.
+  template <class Goes>
+  Status Evict(const Caller& caller, Slot slot, Goes goes);
+  Status EvictVictim(const Caller& caller, const Rank& victim);
+  Status EvictBlock(const Caller& caller, uint32_t block);
+  // Takes off a chain that takes no more whoever goes first: what has expired, else who
+  // goes by the policy. kCrowded: nobody. REQUIRES: the key's stripe locked, nothing reserved.
+  Status Thin(const Caller& caller, const Key& key);
+  // The link to `slot` in a bucket. REQUIRES: the bucket's stripe locked. kNotFound, kCorrupt.
+  Status Locate(uint32_t bucket, Slot slot, Place* place) const;
   // Removes what has expired, of one stripe that has such; how many.
   uint64_t SweepForRoom(const Caller& caller);
   bool MayHaveExpired(const Caller& caller) const;
   void LowerExpiryHint(uint64_t expires_at);
 
-  // A slot of capacity for the calling thread. REQUIRES: no lock held. kFull when there is none.
-  Status Reserve(const Caller& caller);
-  // Gives it back. If the pool is busy the thread keeps it: it stays accounted for.
-  Status ReturnReserved(const Caller& caller);
+  // A slot of capacity for the calling thread; or a fresh run of so many blocks.
+  // REQUIRES: no lock held. kFull when there is none.
+  Status Reserve(const Caller& caller, uint32_t blocks = 0);
+  // REQUIRES: the pool's lock. kFull: nothing is free.
+  Status TakeSlot(const Caller& caller);
+  // Gives the slot back, and the old run. If the pool is busy the thread keeps them: they stay accounted for.
+  Status ReturnReserved(const Caller& caller) { return GiveBack(caller, false); }
+  Status GiveBack(const Caller& caller, bool fresh_too);
+  // What a write has not needed goes back. A run stays with the thread, for whoever needs room.
+  void Forgo(const Caller& caller) {
+    if (bitmap_) Renounce(caller);
+    else ReturnReserved(caller);
+  }
+  Status Renounce(const Caller& caller);
+  void PushReserved(const Caller& caller);
+
+  // Runs (cache_blocks.cpp).
+  uint32_t BlocksFor(uint32_t size) const { return size == 0 ? 0 : (size - 1) / geometry_.blocksize + 1; }
+  Run RunOfItem(Slot slot) const {
+    const Item& item = At(slot);
+    return RunOf(item.first_block.load(std::memory_order_relaxed),
+                 BlocksFor(item.value_size.load(std::memory_order_relaxed)));
+  }
+  // Tells the item in `slot`, which nobody can find yet, and its blocks of each other. REQUIRES: a valid run.
+  void Own(Run run, Slot slot) {
+    At(slot).first_block.store(FirstOf(run), std::memory_order_relaxed);
+    for (uint32_t block = FirstOf(run); block < EndOf(run); block++)
+      owners_[block].store(slot, std::memory_order_relaxed);
+  }
+  bool ValidRun(Run run) const { return uint64_t{FirstOf(run)} + LengthOf(run) <= geometry_.blocks; }
+  // Of a write that may be refused for other reasons than room: those first, before anybody is evicted for it.
+  Status Freshen(const Caller& caller, const Key& key, How how, uint32_t blocks, const Expected* expected);
+  Status Foresee(const Caller& caller, const Key& key, How how, const Expected* expected);
+  // The map. REQUIRES for these: the pool's lock.
+  // kFull; *scattered: there are as many free blocks, but not in a row.
+  Status TakeBlocks(const Caller& caller, uint32_t blocks, bool* scattered);
+  bool TakeRun(Cell& cell, uint32_t from, uint32_t end, uint32_t blocks);
+  bool TakeIdle();
+  void FreeRuns(Cell& cell, bool fresh_too);
+  void Free(Run run);
+  void Mark(Run run, bool taken);
+  void RepairRuns(uint32_t dead_thread);
+  uint32_t CountTaken(uint32_t from, uint32_t end) const;
+  // The first block in from..end that is taken, or that is not; `end` if there is none.
+  enum Use : uint8_t { kFree, kTaken };
+  uint32_t Next(Use use, uint32_t from, uint32_t end) const;
+
+  // Joining free blocks (cache_move.cpp). True: there are so many in a row now, unless somebody has taken them.
+  bool Gather(const Caller& caller, uint32_t blocks);
+  Run Window(uint32_t blocks) const;
+  // Gives the item that has the block a run outside the window. kNotFound: no
+  // item has it any more; kFull: there is no such run. REQUIRES: no lock held, no runs.
+  Status MoveAway(const Caller& caller, uint32_t block, Run window);
+  bool Has(Slot slot, uint32_t block) const {
+    const Run run = RunOfItem(slot);
+    return block - FirstOf(run) < LengthOf(run);
+  }
+
   template <class Which>
   Status RemoveWhere(const Caller& caller, uint32_t stripe, Guard::Mode mode, Which which, uint64_t* removed);
   Status SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mode, uint64_t* removed);
@@ -344,6 +426,9 @@ class Cache final : public Repairable {
   uint32_t stripe_mask_ = 0;
   uint64_t longest_chain_ = 0;
   uint64_t long_key_stride_ = 0, block_stride_ = 0;
+  bool bitmap_ = false;
+  uint32_t largest_value_ = 0;
+  uint64_t data_size_ = 0;  // bytes of all blocks, in bitmap mode
   Pool* pool_ = nullptr;
   Stripe* stripes_ = nullptr;
   Cell* cells_ = nullptr;
@@ -355,27 +440,28 @@ class Cache final : public Repairable {
   Rank* ranks_ = nullptr;
   std::atomic<uint8_t>* listed_ = nullptr;
   Note* notes_ = nullptr;
+  std::atomic<uint64_t>* map_ = nullptr;
+  std::atomic<Slot>* owners_ = nullptr;
   uint8_t* blocks_ = nullptr;
 };
 
 template <class Assign>
 void Cache::InPlace(Cell& cell, uint32_t lock, Slot slot, uint32_t seal, Assign assign) {
   if (!stored_) return assign();
-  auto in_this_order = [] { std::atomic_signal_fence(std::memory_order_seq_cst); };
   Intent& intent = cell.intent;
   std::atomic<uint32_t>& checksum = At(slot).checksum;
   intent.link.store(SealLink(slot), std::memory_order_relaxed);
   intent.expected.store(checksum.load(std::memory_order_relaxed), std::memory_order_relaxed);
   intent.desired.store(seal, std::memory_order_relaxed);
-  in_this_order();
+  InThisOrder();
   intent.armed.store(lock + 1, std::memory_order_relaxed);
-  in_this_order();
+  InThisOrder();
   assign();
-  in_this_order();
+  InThisOrder();
   checksum.store(seal, std::memory_order_relaxed);
-  in_this_order();
+  InThisOrder();
   intent.armed.store(0, std::memory_order_release);
-  in_this_order();
+  InThisOrder();
 }
 
 template <class Take>
@@ -400,9 +486,10 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
       const Item& item = At(place.slot);
       const Found found{item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
                         item.expires_at.load(std::memory_order_relaxed)};
-      if (found.size > geometry_.blocksize) continue;
+      const uint8_t* value = ValueAt(place.slot, found.size);
+      if (value == nullptr) continue;
       hit = found.expires_at == 0 || found.expires_at > caller.now();
-      if (hit) take(const_cast<const uint8_t*>(ValueOf(place.slot)), found);
+      if (hit) take(value, found);
     }
     std::atomic_thread_fence(std::memory_order_acquire);
     if (stripe.sequence.load(std::memory_order_relaxed) != sequence) continue;
@@ -429,10 +516,11 @@ Status Cache::ReadLocked(const Caller& caller, const Key& key, Count count, Take
       const Item& item = At(place.slot);
       found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
                item.expires_at.load(std::memory_order_relaxed)};
-      if (found.size > geometry_.blocksize) return Status::kCorrupt;
-      copy = static_cast<uint8_t*>(malloc(found.size + 1));
+      const uint8_t* value = ValueAt(place.slot, found.size);
+      if (value == nullptr) return Status::kCorrupt;
+      copy = static_cast<uint8_t*>(malloc(uint64_t{found.size} + 1));
       if (copy == nullptr) return Status::kNoMemory;
-      CopyOut(copy, ValueOf(place.slot), found.size);
+      CopyOut(copy, value, found.size);
       if (count == kCounted && geometry_.policy == kLruStrict) UsedAt(place.slot, NextTick());
       else if (count == kCounted) NoteUse(caller, place.slot);
     }

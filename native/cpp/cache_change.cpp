@@ -4,7 +4,8 @@
 //   2  armed          ── a death before here: nothing has happened
 //      in a store: the checksum of what the link will lead to
 //   3  the link       ── the commit: a single store
-//   4  in a store: no checksum for what the link led to; spare, reserved, count, sequence
+//   4  in a store: no checksum for what the link led to; spare, reserved, count, sequence;
+//      in bitmap mode the thread's runs
 //   5  disarmed       ── a death before here: step 4 is done again
 //
 // Steps 3 and 4 are told apart by looking at the link: under the lock nobody
@@ -16,12 +17,6 @@
 #include "cache.hpp"
 
 namespace uwshm {
-namespace {
-
-// A death is seen in program order: it is enough that the compiler keeps it.
-void InThisOrder() { std::atomic_signal_fence(std::memory_order_seq_cst); }
-
-}  // namespace
 
 std::atomic<uint32_t>* Cache::LinkAt(uint32_t link) const {
   if (link < geometry_.hashsize) return &buckets_[link];
@@ -44,6 +39,10 @@ void Cache::Apply(Cell& cell, uint32_t lock, const Change& change) {
   intent.spare.store(change.spare, std::memory_order_relaxed);
   intent.reserved.store(change.reserved, std::memory_order_relaxed);
   intent.count.store(change.count, std::memory_order_relaxed);
+  if (bitmap_) {
+    cell.then_fresh.store(change.fresh, std::memory_order_relaxed);
+    cell.then_old.store(change.old, std::memory_order_relaxed);
+  }
   InThisOrder();
   intent.armed.store(lock + 1, std::memory_order_relaxed);
   InThisOrder();
@@ -66,6 +65,10 @@ void Cache::Finish(Cell& cell, uint32_t lock) {
   cell.reserved.store(intent.reserved.load(std::memory_order_relaxed), std::memory_order_relaxed);
   CountBehind(lock).store(intent.count.load(std::memory_order_relaxed), std::memory_order_relaxed);
   if (lock != PoolLock()) {
+    if (bitmap_) {
+      cell.fresh.store(cell.then_fresh.load(std::memory_order_relaxed), std::memory_order_relaxed);
+      cell.old.store(cell.then_old.load(std::memory_order_relaxed), std::memory_order_relaxed);
+    }
     std::atomic<uint32_t>& sequence = stripes_[lock - geometry_.first_lock].sequence;
     sequence.store(sequence.load(std::memory_order_relaxed) + 1, std::memory_order_release);
     // Whoever sees a byte of the slot's next life sees the new sequence too.
@@ -79,6 +82,7 @@ void Cache::Finish(Cell& cell, uint32_t lock) {
 void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
   Bump(cells_[caller.thread].repairs);
   if (lock == PoolLock() && geometry_.policy != kRefuse) RepairOrder();
+  if (lock == PoolLock() && bitmap_) RepairRuns(dead_thread);
   if (dead_thread >= geometry_.threads) return;
   // The slot may belong to somebody new already, at work under another lock;
   // an intent for this lock can only be the dead owner's.
@@ -118,9 +122,17 @@ uint32_t Cache::SealOf(const Item& item, uint64_t content, uint64_t expires_at, 
 void Cache::Unlink(const Caller& caller, uint32_t stripe, const Place& place) {
   Cell& cell = cells_[caller.thread];
   Modify(caller);
-  Apply(cell, StripeLock(stripe),
-        {place.link, place.slot, At(place.slot).chain_next.load(std::memory_order_relaxed), SpareOf(caller.thread),
-         place.slot, stripes_[stripe].count.load(std::memory_order_relaxed) - 1});
+  Change change{place.link,
+                place.slot,
+                At(place.slot).chain_next.load(std::memory_order_relaxed),
+                SpareOf(caller.thread),
+                place.slot,
+                stripes_[stripe].count.load(std::memory_order_relaxed) - 1};
+  if (bitmap_) {
+    change.fresh = cell.fresh.load(std::memory_order_relaxed);
+    change.old = RunOfItem(place.slot);
+  }
+  Apply(cell, StripeLock(stripe), change);
 }
 
 Slot Cache::SpareOf(uint32_t thread) const {
@@ -128,80 +140,116 @@ Slot Cache::SpareOf(uint32_t thread) const {
   return spare != 0 ? spare : geometry_.max_items + 1 + thread;
 }
 
-Status Cache::Reserve(const Caller& caller) {
+Status Cache::TakeSlot(const Caller& caller) {
+  Cell& cell = cells_[caller.thread];
+  const Slot spare = SpareOf(caller.thread);
+  const uint32_t count = pool_->count.load(std::memory_order_relaxed);
+  const uint32_t mark = pool_->mark.load(std::memory_order_relaxed);
+  if (const Slot head = pool_->head.load(std::memory_order_relaxed)) {
+    if (!ValidSlot(head)) return Status::kCorrupt;
+    if (geometry_.policy != kRefuse) NextTick();
+    const Slot next = At(head).chain_next.load(std::memory_order_relaxed);
+    Apply(cell, PoolLock(), {PoolHeadLink(), head, next, spare, head, count - 1});
+    return Status::kOk;
+  }
+  if (mark >= geometry_.max_items) return Status::kFull;
+  if (geometry_.policy != kRefuse) Enlist(mark + 1);
+  Apply(cell, PoolLock(), {PoolMarkLink(), mark, mark + 1, spare, mark + 1, count});
+  return Status::kOk;
+}
+
+Status Cache::Reserve(const Caller& caller, uint32_t blocks) {
   // What all the others hold back may be all there is, and what they evict may
-  // be what we wanted to: try until it cannot be bad luck.
-  const uint32_t turns = 4 * (geometry_.threads + 16);
+  // be what we wanted to: try until it cannot be bad luck. A long run may take many victims.
+  const uint64_t turns = 4 * (geometry_.threads + 16) + (blocks != 0 ? 4 * uint64_t{slots_} : 0);
   // A cache of which every item was read since somebody last needed room would be
   // looked at as a whole: exact up to so many, and then whoever is on top goes.
   uint32_t looks = 1 << 16;
   // A stripe that is held does not hold up a writer who can evict from others.
   constexpr uint32_t kVictimPatienceMs = 10;
   uint32_t waited_ms = 0;
-  bool swept = false;
+  // Free blocks may be joined, and lost to others who are quicker.
+  uint32_t gathers = 8;
+  // More victims without an item in a row than there are usually spare slots to meet.
+  constexpr uint32_t kManyEmpty = 16;
+  uint32_t empty = 0;
+  const bool may_evict = geometry_.policy != kRefuse;
+  bool swept = false, cleared = (rules_.ways & kCleared) == 0;
   Cell& cell = cells_[caller.thread];
-  for (uint32_t turn = 0; turn < turns;) {
-    if (cell.reserved.load(std::memory_order_relaxed) != 0) return Status::kOk;
-    const bool evicts = geometry_.policy != kRefuse && (swept || !MayHaveExpired(caller));
+  for (uint64_t turn = 0; turn < turns;) {
+    if (blocks == 0 && cell.reserved.load(std::memory_order_relaxed) != 0) return Status::kOk;
+    const bool sweeps = !swept && (!may_evict || MayHaveExpired(caller));
+    bool scattered = false;
     Rank victim{};
     {
       Guard guard(*locks_, PoolLock(), caller, *this);
       if (guard.status() != Status::kOk) return guard.status();
-      const Slot spare = SpareOf(caller.thread);
-      const uint32_t count = pool_->count.load(std::memory_order_relaxed);
-      const uint32_t mark = pool_->mark.load(std::memory_order_relaxed);
-      if (const Slot head = pool_->head.load(std::memory_order_relaxed)) {
-        if (!ValidSlot(head)) return Status::kCorrupt;
-        if (geometry_.policy != kRefuse) NextTick();
-        const Slot next = At(head).chain_next.load(std::memory_order_relaxed);
-        Apply(cell, PoolLock(), {PoolHeadLink(), head, next, spare, head, count - 1});
-        return Status::kOk;
-      }
-      if (mark < geometry_.max_items) {
-        if (geometry_.policy != kRefuse) Enlist(mark + 1);
-        Apply(cell, PoolLock(), {PoolMarkLink(), mark, mark + 1, spare, mark + 1, count});
-        return Status::kOk;
-      }
-      if (evicts) {
-        Status status = NextToGo(&looks, &victim);
+      Status status = blocks == 0 ? TakeSlot(caller) : TakeBlocks(caller, blocks, &scattered);
+      if (status != Status::kFull) return status;
+      scattered = scattered && gathers > 0;
+      if (may_evict && !sweeps && !scattered) {
+        status = NextToGo(&looks, empty > kManyEmpty, &victim);
+        if (status == Status::kFull) break;
         if (status != Status::kOk) return status;
-        if (victim.slot == 0) continue;
+        if (victim.slot == 0) {
+          // There may be no item: it was a number of slots that was looked at.
+          if (blocks != 0) turn += kLooks;
+          continue;
+        }
       }
     }
     turn++;
-    if (evicts) {
+    if (sweeps) {
+      if (SweepForRoom(caller) != 0) continue;
+      swept = true;  // nothing has expired that was not swept yet
+      if (may_evict) continue;
+    }
+    if (scattered) {
+      gathers--;
+      if (!Gather(caller, blocks)) gathers = 0;
+    } else if (may_evict) {
       Caller hasty = caller;
       if (hasty.patience_ms > kVictimPatienceMs) hasty.patience_ms = kVictimPatienceMs;
-      Status status = Evict(hasty, victim);
+      Status status = EvictVictim(hasty, victim);
+      empty = status == Status::kNotFound ? empty + 1 : 0;
       if (status == Status::kBusy) waited_ms += kVictimPatienceMs;
       if (status == Status::kCorrupt || waited_ms > caller.patience_ms) return status;
-    } else if (SweepForRoom(caller) == 0) {
-      // Full, and nothing has expired that was not swept yet.
-      if (geometry_.policy == kRefuse) {
-        if (swept || (rules_.ways & kCleared) == 0) break;
-        uint64_t cleared = 0;
-        Status status = Clear(caller, &cleared);
-        Bump(cell.evictions, cleared);
-        if (status != Status::kOk) return status;
-      }
-      swept = true;
+    } else {
+      if (cleared) break;
+      uint64_t gone = 0;
+      Status status = Clear(caller, &gone);
+      Bump(cell.evictions, gone);
+      if (status != Status::kOk) return status;
+      cleared = true;
     }
   }
   Bump(cell.full);
   return Status::kFull;
 }
 
-Status Cache::ReturnReserved(const Caller& caller) {
+// REQUIRES: the pool's lock, and a slot.
+void Cache::PushReserved(const Caller& caller) {
   Cell& cell = cells_[caller.thread];
   const Slot slot = cell.reserved.load(std::memory_order_relaxed);
-  if (slot == 0) return Status::kOk;
-  if (!ValidSlot(slot)) return Status::kCorrupt;
-  Guard guard(*locks_, PoolLock(), caller, *this);
-  if (guard.status() != Status::kOk) return guard.status();
   const Slot head = pool_->head.load(std::memory_order_relaxed);
+  // In bitmap mode slots are free while items are evicted for their blocks: see NextToGo.
+  if (bitmap_) At(slot).key_size.store(0, std::memory_order_relaxed);
   At(slot).chain_next.store(head, std::memory_order_relaxed);
   Apply(cell, PoolLock(),
         {PoolHeadLink(), head, slot, SpareOf(caller.thread), 0, pool_->count.load(std::memory_order_relaxed) + 1});
+}
+
+Status Cache::GiveBack(const Caller& caller, bool fresh_too) {
+  Cell& cell = cells_[caller.thread];
+  const Slot slot = cell.reserved.load(std::memory_order_relaxed);
+  const bool has_runs = bitmap_ && (cell.old.load(std::memory_order_relaxed) != 0 ||
+                                    (fresh_too && cell.fresh.load(std::memory_order_relaxed) != 0));
+  if (slot == 0 && !has_runs) return Status::kOk;
+  if (slot != 0 && !ValidSlot(slot)) return Status::kCorrupt;
+  Guard guard(*locks_, PoolLock(), caller, *this);
+  if (guard.status() != Status::kOk) return guard.status();
+  if (has_runs) FreeRuns(cell, fresh_too);
+  if (slot != 0) PushReserved(caller);
   return Status::kOk;
 }
 
@@ -213,7 +261,7 @@ bool Cache::Settle(const Caller& dead) {
     Guard guard(*locks_, lock, dead, *this);
     if (guard.status() != Status::kOk) return false;
   }
-  return ReturnReserved(dead) == Status::kOk;
+  return GiveBack(dead, true) == Status::kOk;
 }
 
 }  // namespace uwshm

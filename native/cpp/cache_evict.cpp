@@ -14,11 +14,6 @@
 #include "cache.hpp"
 
 namespace uwshm {
-namespace {
-
-void InThisOrder() { std::atomic_signal_fence(std::memory_order_seq_cst); }
-
-}  // namespace
 
 void Cache::Displace(const Caller& caller, Note& note, Slot slot) {
   const Slot was = note.slot.load(std::memory_order_relaxed);
@@ -117,19 +112,25 @@ Rank Cache::Reconsidered(const Rank& rank) {
   return {born, rank.slot, lap + 1};
 }
 
-Status Cache::NextToGo(uint32_t* looks, Rank* victim) {
+Status Cache::NextToGo(uint32_t* looks, bool is_empty, Rank* victim) {
   // So many under one lock that nobody waits for long.
-  for (int look = 0; look < 256; look++) {
+  for (uint32_t look = 0; look < kLooks; look++) {
     const uint32_t listed = order_->listed.load(std::memory_order_relaxed);
+    if (listed == 0 && bitmap_) return Status::kFull;  // what others are filling is no item yet
     if (listed == 0 || listed > slots_ || !ValidSlot(ranks_[0].slot)) return Status::kCorrupt;
     const Rank top = ranks_[0];
     const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
     if (static_cast<int32_t>(top.lap - lap) > 0) order_->lap.store(top.lap, std::memory_order_relaxed);
+    // In bitmap mode a slot may be free, for it is blocks that are wanted.
+    if (bitmap_ && At(top.slot).key_size.load(std::memory_order_relaxed) == 0) {
+      ReplaceTop({NextTick(), top.slot, LapOfNext(listed, true)});
+      continue;
+    }
     const Rank now = Reconsidered(top);
     const bool lives_on = Precedes(top, now) && *looks > 0;
     if (!lives_on) {
       *victim = now;
-      ReplaceTop({NextTick(), top.slot, LapOfNext(listed)});
+      ReplaceTop({NextTick(), top.slot, LapOfNext(listed, is_empty)});
       return Status::kOk;
     }
     --*looks;
@@ -139,10 +140,12 @@ Status Cache::NextToGo(uint32_t* looks, Rank* victim) {
 }
 
 // What comes now is met by the hand at the end of its way; if it is there already,
-// at the end of the next.
-uint32_t Cache::LapOfNext(uint32_t listed) const {
+// at the end of the next. A slot without an item is met in the next: in this one, two
+// of them could take turns for ever.
+uint32_t Cache::LapOfNext(uint32_t listed, bool is_empty) const {
   const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
   if (geometry_.policy != kSieve) return lap;
+  if (is_empty) return lap + 1;
   for (uint32_t child = 1; child <= 4 && child < listed; child++)
     if (ranks_[child].lap == lap) return lap;
   return lap + 1;
@@ -162,22 +165,68 @@ bool Cache::BucketOf(Slot slot, uint32_t* bucket) const {
   return true;
 }
 
-Status Cache::Evict(const Caller& caller, const Rank& victim) {
+Status Cache::Locate(uint32_t bucket, Slot slot, Place* place) const {
+  *place = {buckets_[bucket].load(std::memory_order_relaxed), bucket};
+  for (uint32_t steps = 0; place->slot != slot; steps++) {
+    if (place->slot == 0) return Status::kNotFound;
+    if (!ValidSlot(place->slot) || steps > slots_) return Status::kCorrupt;
+    *place = {At(place->slot).chain_next.load(std::memory_order_relaxed), LinkAfter(place->slot)};
+  }
+  return Status::kOk;
+}
+
+template <class Goes>
+Status Cache::Evict(const Caller& caller, Slot slot, Goes goes) {
   uint32_t bucket = 0;
-  if (!BucketOf(victim.slot, &bucket)) return Status::kNotFound;
+  if (!BucketOf(slot, &bucket)) return Status::kNotFound;
   const uint32_t stripe = bucket & stripe_mask_;
   Guard guard(*locks_, StripeLock(stripe), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   // The key was read without the lock. If it was another's, the slot is not in this bucket.
-  Place place{buckets_[bucket].load(std::memory_order_relaxed), bucket};
-  for (uint32_t steps = 0; place.slot != victim.slot; steps++) {
-    if (place.slot == 0) return Status::kNotFound;
-    if (!ValidSlot(place.slot) || steps > slots_) return Status::kCorrupt;
-    place = {At(place.slot).chain_next.load(std::memory_order_relaxed), LinkAfter(place.slot)};
-  }
-  if (Precedes(victim, Reconsidered(victim))) return Status::kNotFound;
+  Place place;
+  const Status status = Locate(bucket, slot, &place);
+  if (status != Status::kOk) return status;
+  if (!goes()) return Status::kNotFound;
   Unlink(caller, stripe, place);
   Bump(cells_[caller.thread].evictions);
+  return Status::kOk;
+}
+
+Status Cache::EvictVictim(const Caller& caller, const Rank& victim) {
+  return Evict(caller, victim.slot, [&] { return !Precedes(victim, Reconsidered(victim)); });
+}
+
+Status Cache::EvictBlock(const Caller& caller, uint32_t block) {
+  const Slot slot = owners_[block].load(std::memory_order_relaxed);
+  if (!ValidSlot(slot)) return Status::kNotFound;
+  return Evict(caller, slot, [&] { return Has(slot, block); });
+}
+
+// A chain is crowded because somebody chose its keys, or a hash is poor: then those
+// keys make room for each other, and the rest of the cache is left alone.
+Status Cache::Thin(const Caller& caller, const Key& key) {
+  // kSieve: whoever was not visited goes before whoever was.
+  auto order = [this](uint64_t used) {
+    return geometry_.policy == kSieve ? used >> 1 | (used & kVisited) << 63 : used;
+  };
+  Place first{0, 0}, at{buckets_[key.bucket].load(std::memory_order_relaxed), key.bucket};
+  uint64_t least = UINT64_MAX;
+  bool expired = false;
+  for (uint32_t steps = 0; at.slot != 0 && !expired; steps++) {
+    if (!ValidSlot(at.slot) || steps > slots_) return Status::kCorrupt;
+    const Item& item = At(at.slot);
+    expired = Expired(item, caller);
+    if (expired) first = at;
+    // What the item itself says is never too late: only of those who may be first the notes are looked at.
+    if (geometry_.policy != kRefuse && !expired && order(item.used.load(std::memory_order_relaxed)) < least) {
+      const uint64_t exact = order(LastUseOf(at.slot));
+      if (exact < least) least = exact, first = at;
+    }
+    at = {item.chain_next.load(std::memory_order_relaxed), LinkAfter(at.slot)};
+  }
+  if (first.slot == 0) return Status::kCrowded;
+  Unlink(caller, key.stripe, first);
+  Bump(expired ? cells_[caller.thread].expired : cells_[caller.thread].evictions);
   return Status::kOk;
 }
 

@@ -7,7 +7,7 @@
 //   stripes_at ───┼──────────────────────────────────────────────────────┤
 //     Stripe ×    │ sequence, count, earliest expiry                64 B │
 //   cells_at ─────┼──────────────────────────────────────────────────────┤
-//     Cell ×      │ per thread: intent, spare, reserved, counters  256 B │
+//     Cell ×      │ per thread: intent, spare, reserved, counters  320 B │
 //   buckets_at ───┼──────────────────────────────────────────────────────┤
 //     buckets     │ u32 × hashsize     first item of each chain          │
 //   items_at ─────┼──────────────────────────────────────────────────────┤
@@ -22,8 +22,11 @@
 //     Rank ×,     │ to go on top                               16 B each │
 //     listed ×,   │ is the slot in the heap?                    1 B each │
 //     Note ×      │ per thread, what it read of late             4,096 B │
+//   map_at ───────┼──────────────────────────────────────────────────────┤
+//     map,        │ in bitmap mode only: is a block taken?         1 bit │
+//     owners      │ the slot of the item that has it, if one has     4 B │
 //   blocks_at ────┼──────────────────────────────────────────────────────┤
-//     blocks      │ blocksize × slots                                    │
+//     blocks      │ blocksize × slots; in bitmap mode blocksize × blocks │
 //   ──────────────┴──────────────────────────────────────────────────────┘
 //
 // All zero is a valid empty cache, and a page nobody touched costs nothing.
@@ -76,10 +79,31 @@
 // writer each and nobody's structure depends on them: a lost one is a hit that
 // was not counted as use.
 //
+// **Bitmap mode** (cache_blocks.cpp, cache_move.cpp). A value takes a *run*, as
+// many consecutive blocks as it needs. One word names a run, and it has one
+// owner: an item, or a thread, which has two places for one:
+//
+//     fresh   it is being filled for the thread's next item
+//     old     the item is off its chain that had it last
+//
+//   pool ──▶ fresh ──▶ item ──▶ old ──▶ pool      the two arrows at the item are
+//              ◀────────────────┘                 the store of a link: see Change
+//
+// An old run stays with the thread, whose next value is often as long, and is
+// marked idle meanwhile: who finds no room takes idle ones from their threads.
+//   I8  The bits that are set are those of the runs of items on chains and of
+//       threads, which do not overlap; pool.taken counts them. (Only while a
+//       thread makes its old run the fresh one may it stand in both places.)
+//   I9  For each block of an item on a chain, owners says the item's slot.
+// Bits change under the pool's lock. A run is named before its bits are set and
+// forgotten after they were cleared, so who inherits the lock sets those of the
+// dead one's runs again. What somebody else takes from a thread is marked as going
+// first, and is cleared to the end.
+//
 // **In a file** (cache_store.cpp) an item carries a checksum of its key, value,
 // flags and expiry. It is what makes the item *live* for the next start, which
 // believes no link, count or list of the file but builds them anew.
-//   I8  In a store, what is on a chain has its checksum; every other slot has 0.
+//   I10 In a store, what is on a chain has its checksum; every other slot has 0.
 //       A death may leave two live items of one key: the one with the higher
 //       version counts.
 // Under an armed intent the checksum comes before the link, and goes after it; so
@@ -145,7 +169,9 @@ struct Pool {
   alignas(64) std::atomic<uint32_t> head;  // first free slot
   std::atomic<uint32_t> count;             // slots on the list
   std::atomic<uint32_t> mark;              // slots 1..mark were used at least once
-  uint32_t spare[13];                      // bitmap mode: where the next search starts
+  std::atomic<uint32_t> taken;             // bitmap mode: bits set
+  std::atomic<uint32_t> start;             // likewise: where the next search begins; a hint
+  uint32_t spare[11];
 };
 static_assert(sizeof(Pool) == 64);
 
@@ -170,6 +196,16 @@ struct Intent {
 };
 static_assert(sizeof(Intent) == 32);
 
+// Consecutive blocks: how many << 32 | the first. 0 = none.
+using Run = uint64_t;
+constexpr Run kIdle = Run{1} << 31;   // whoever needs room may take it
+constexpr Run kGoing = Run{1} << 30;  // somebody is at it
+constexpr Run RunOf(uint32_t first, uint32_t length) { return length == 0 ? 0 : uint64_t{length} << 32 | first; }
+constexpr Run Plain(Run run) { return run & ~(kIdle | kGoing); }
+constexpr uint32_t FirstOf(Run run) { return static_cast<uint32_t>(Plain(run)); }
+constexpr uint32_t LengthOf(Run run) { return static_cast<uint32_t>(run >> 32); }
+constexpr uint32_t EndOf(Run run) { return FirstOf(run) + LengthOf(run); }
+
 struct Cell {
   alignas(64) Intent intent;
   std::atomic<uint32_t> spare;        // 0 = not used yet: max_items + 1 + thread
@@ -186,8 +222,14 @@ struct Cell {
   uint64_t room[1];
   // Writes that were refused, by Status: for those who wonder where their items are.
   alignas(64) std::atomic<uint64_t> refused[16];
+  // Bitmap mode: the thread's runs, and what they are after the intent's change.
+  alignas(64) std::atomic<Run> fresh;
+  std::atomic<Run> old;
+  std::atomic<Run> then_fresh, then_old;
+  std::atomic<uint64_t> moves;  // items given another run to join free blocks
+  uint64_t space[3];
 };
-static_assert(sizeof(Cell) == 256);
+static_assert(sizeof(Cell) == 320);
 
 // A key stands in one of three places, by its length: so that a short one shares
 // the item's cache line, and nobody pays for the longest.
@@ -205,7 +247,7 @@ struct Item {
   std::atomic<uint32_t> key_size;
   std::atomic<uint32_t> flags;
   std::atomic<uint32_t> value_size;
-  std::atomic<uint32_t> first_block;  // = slot, with fixed blocks
+  std::atomic<uint32_t> first_block;  // = slot, with fixed blocks; 0 if there is no block
   std::atomic<uint64_t> expires_at;   // boot-time milliseconds, 0 = never
   std::atomic<uint32_t> checksum;     // in a store; 0 = not live
   std::atomic<uint32_t> version;      // in a store: the stripe's sequence since it is there
@@ -265,13 +307,24 @@ constexpr uint32_t kNotes = 256;  // of each thread: a page, so that no two thre
 // What a cache is made of; everything else follows from these.
 struct CacheGeometry {
   uint32_t max_items;
-  uint32_t blocksize;  // bytes; the largest value
+  uint32_t blocksize;  // bytes; the largest value, but for bitmap mode
   uint32_t keysize;    // bytes; the longest key
   uint32_t hashsize;   // buckets, a power of two
   uint32_t threads;    // thread slots of the instance
   uint32_t first_lock;
   uint32_t policy = kRefuse;
+  uint32_t blocks = 0;  // bitmap mode: how many; 0 = each slot has one of its own
 
+  // Bytes. A block is a whole number of grains, which are cache lines except for
+  // the very small: a value of 100 B then lies in two lines, not three.
+  uint64_t block_stride() const {
+    const uint64_t grain = blocksize < 64 ? 8 : 64;
+    return (uint64_t{blocksize} + grain - 1) & ~(grain - 1);
+  }
+  uint32_t largest_value() const {
+    const uint64_t most = uint64_t{blocksize} * (blocks == 0 ? 1 : blocks);
+    return most < UINT32_MAX ? static_cast<uint32_t>(most) : UINT32_MAX;
+  }
   uint32_t stripes() const { return hashsize < 256 ? hashsize : 256; }
   uint32_t locks() const { return stripes() + 1; }
   // Beyond it a chain takes no more: whoever can choose the keys of one chain
@@ -284,17 +337,15 @@ struct CacheGeometry {
 };
 
 struct CachePlaces {
-  uint64_t pool, stripes, cells, buckets, items, keys, long_keys, order, ranks, listed, notes, blocks, size;
-  uint64_t long_key_stride, block_stride;
+  uint64_t pool, stripes, cells, buckets, items, keys, long_keys, order, ranks, listed, notes, map, owners, blocks,
+      size;
+  uint64_t long_key_stride;
 
   static CachePlaces Of(const CacheGeometry& geometry) {
     CachePlaces at;
     auto page = [](uint64_t offset) { return (offset + 4095) & ~uint64_t{4095}; };
     const uint64_t slots = geometry.slots() + 1;
     at.long_key_stride = geometry.keysize > kMiddleKey ? (uint64_t{geometry.keysize} + 63) & ~uint64_t{63} : 0;
-    // Whole cache lines, except for the very small: a value of 100 B then lies in two, not three.
-    const uint64_t grain = geometry.blocksize < 64 ? 8 : 64;
-    at.block_stride = (uint64_t{geometry.blocksize} + grain - 1) & ~(grain - 1);
     at.pool = sizeof(SegmentHeader) + sizeof(CacheHeader);
     at.stripes = at.pool + sizeof(Pool);
     at.cells = at.stripes + geometry.stripes() * sizeof(Stripe);
@@ -307,14 +358,16 @@ struct CachePlaces {
     at.ranks = at.order + sizeof(Order) + 64 - sizeof(Rank);
     at.listed = at.ranks + slots * sizeof(Rank);
     at.notes = page(at.listed + slots);
-    at.blocks = geometry.policy == kRefuse ? at.order : at.notes + uint64_t{geometry.threads} * kNotes * sizeof(Note);
-    at.size = page(at.blocks + slots * at.block_stride);
+    at.map = geometry.policy == kRefuse ? at.order : at.notes + uint64_t{geometry.threads} * kNotes * sizeof(Note);
+    at.owners = at.map + (uint64_t{geometry.blocks} + 63) / 64 * sizeof(uint64_t);
+    at.blocks = page(at.owners + uint64_t{geometry.blocks} * sizeof(Slot));
+    at.size = page(at.blocks + (geometry.blocks == 0 ? slots : geometry.blocks) * geometry.block_stride());
     return at;
   }
 };
 
 constexpr uint64_t kCacheLayout = LayoutNumber(
-    3, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
+    4, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
         sizeof(Item), sizeof(Order), sizeof(Rank), sizeof(Note), kNotes, kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

@@ -238,6 +238,7 @@ Status Cache::Open(const StoreSpec& store, InstanceId instance, uint32_t ordinal
                    const CacheGeometry& geometry, const CacheRules& rules, HashSeed seed, LockTable* locks,
                    uint64_t now) {
   Status status = Validate(geometry);
+  if (status == Status::kOk && geometry.blocks != 0) status = Status::kForeign;  // a run has no checksum
   if (status != Status::kOk) return status;
   const CachePlaces at = CachePlaces::Of(geometry);
   StoreHead head{};

@@ -26,14 +26,15 @@ uint32_t Word(const std::atomic<uint32_t>& word) { return word.load(std::memory_
 class CacheCheck {
  public:
   explicit CacheCheck(const Cache& cache)
-      : c_(cache), place_of_(cache.slots_ + 1, nullptr), on_chain_(cache.slots_ + 1) {}
+      : c_(cache), place_of_(cache.slots_ + 1, nullptr), on_chain_(cache.slots_ + 1), owned_(cache.geometry_.blocks) {}
 
-  std::string Run() {
+  std::string Walk() {
     std::string fault;
     for (uint32_t stripe = 0; stripe <= c_.stripe_mask_ && fault.empty(); stripe++) fault = WalkStripe(stripe);
     if (fault.empty()) fault = WalkPool();
     if (fault.empty() && c_.geometry_.policy != kRefuse) fault = WalkOrder();
     for (uint32_t thread = 0; thread < c_.geometry_.threads && fault.empty(); thread++) fault = LookAtCell(thread);
+    if (fault.empty() && c_.bitmap_) fault = WalkMap();
     for (Slot slot = 1; slot <= c_.slots_ && c_.stored_ && fault.empty(); slot++) fault = LookAtSeal(slot);
     return fault.empty() ? Account() : fault;
   }
@@ -75,8 +76,17 @@ class CacheCheck {
     const Item& item = c_.At(slot);
     const uint32_t size = Word(item.key_size);
     if (size == 0 || size > c_.geometry_.keysize) return Text("I3: item %u has a key of %u bytes", slot, size);
-    if (Word(item.value_size) > c_.geometry_.blocksize)
-      return Text("I3: item %u has a value of %u bytes", slot, Word(item.value_size));
+    if (c_.ValueAt(slot, Word(item.value_size)) == nullptr)
+      return Text("I3: item %u has a value of %u bytes at block %u", slot, Word(item.value_size),
+                  Word(item.first_block));
+    if (c_.bitmap_) {
+      const Run run = c_.RunOfItem(slot);
+      std::string fault = Owned(run, "an item's");
+      if (!fault.empty()) return fault;
+      for (uint32_t block = FirstOf(run); block < EndOf(run); block++)
+        if (const Slot owner = Word(c_.owners_[block]); owner != slot)
+          return Text("I9: block %u of item %u is said to be of %u", block, slot, owner);
+    }
     std::string bytes(size, '\0');
     CopyOut(reinterpret_cast<uint8_t*>(&bytes[0]), c_.KeyBytesOf(slot, size), size);
     Key key{};
@@ -95,7 +105,7 @@ class CacheCheck {
     const uint32_t right =
         on_chain_[slot] ? c_.SealOf(item, c_.ContentOf(slot), expires_at, c_.began_at_) : uint32_t{0};
     if (Word(item.checksum) == right) return "";
-    return Text("I8: slot %u has checksum %08x and should have %08x", slot, Word(item.checksum), right);
+    return Text("I10: slot %u has checksum %08x and should have %08x", slot, Word(item.checksum), right);
   }
 
   std::string WalkPool() {
@@ -112,6 +122,30 @@ class CacheCheck {
       std::string fault = Seen(slot, "the unused end");
       if (!fault.empty()) return fault;
     }
+    return "";
+  }
+
+  // I8: every block has one owner.
+  std::string Owned(Run run, const char* whose) {
+    if (!c_.ValidRun(run)) return Text("I8: a run of %u blocks at %u is %s", LengthOf(run), FirstOf(run), whose);
+    for (uint32_t block = FirstOf(run); block < EndOf(run); block++) {
+      if (owned_[block] != nullptr) return Text("I8: block %u is %s and %s", block, owned_[block], whose);
+      owned_[block] = whose;
+    }
+    return "";
+  }
+
+  std::string WalkMap() {
+    uint32_t taken = 0;
+    for (uint32_t block = 0; block < c_.geometry_.blocks; block++) {
+      const bool is_taken = c_.Next(Cache::kTaken, block, block + 1) == block;
+      if (is_taken != (owned_[block] != nullptr))
+        return Text("I8: block %u is %s and marked as %s", block, owned_[block] ? owned_[block] : "nobody's",
+                    is_taken ? "taken" : "free");
+      taken += is_taken;
+    }
+    if (taken != Word(c_.pool_->taken))
+      return Text("I8: the pool counts %u of %u blocks", Word(c_.pool_->taken), taken);
     return "";
   }
 
@@ -145,6 +179,13 @@ class CacheCheck {
       std::string fault = Seen(reserved, "a reservation");
       if (!fault.empty()) return fault;
     }
+    if (c_.bitmap_) {
+      const Run old = cell.old.load(std::memory_order_acquire), fresh = cell.fresh.load(std::memory_order_acquire);
+      if ((old & kGoing) != 0) return Text("I6: somebody is taking the old run of thread %u", thread);
+      std::string fault = Owned(Plain(old), "a thread's old one");
+      if (fault.empty() && fresh != Plain(old)) fault = Owned(fresh, "a thread's fresh one");
+      if (!fault.empty()) return fault;
+    }
     return Seen(c_.SpareOf(thread), "a thread's spare");
   }
 
@@ -160,9 +201,10 @@ class CacheCheck {
   const Cache& c_;
   std::vector<const char*> place_of_;
   std::vector<bool> on_chain_;
+  std::vector<const char*> owned_;
   uint32_t items_ = 0, free_ = 0, reserved_ = 0;
 };
 
-std::string Cache::Check() const { return CacheCheck(*this).Run(); }
+std::string Cache::Check() const { return CacheCheck(*this).Walk(); }
 
 }  // namespace uwshm

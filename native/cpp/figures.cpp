@@ -22,7 +22,7 @@ uint64_t Since(Rows rows, uint32_t id) {
   return requests > before ? requests - before : 0;
 }
 
-uint64_t Exceptions(Rows rows, uint32_t id) { return rows.worker(id).exceptions; }
+uint64_t Exceptions(Rows rows, uint32_t id) { return rows.Exceptions(id); }
 uint64_t Respawns(Rows rows, uint32_t id) { return rows.worker(id).respawn_count; }
 uint64_t AvgRt(Rows rows, uint32_t id) { return Whole(rows.worker(id).avg_rt); }
 uint64_t Tx(Rows rows, uint32_t id) { return Whole(rows.worker(id).tx); }
@@ -69,11 +69,12 @@ const struct WorkerFigure {
 
 const struct CoreFigure {
   const char* name;
-  const Tally CoreRow::* word;
+  const SharedCount CoreRow::* word;
 } kOfCores[] = {
     {"core_requests", &CoreRow::requests},
     {"core_write_errors", &CoreRow::write_errors},
     {"core_read_errors", &CoreRow::read_errors},
+    {"core_exceptions", &CoreRow::exceptions},
 };
 
 const struct CacheFigure {

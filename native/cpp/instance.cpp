@@ -16,7 +16,8 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
   const UserLocksGeometry user_locks{spec.user_locks.numbered, spec.user_locks.most, spec.processes, 1};
   uint32_t locks = user_locks.first_lock + user_locks.engine_locks();
   for (const CacheSpec& cache : spec.caches) {
-    geometries.push_back({cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks, cache.policy});
+    geometries.push_back(
+        {cache.items, cache.blocksize, cache.keysize, cache.hashsize, threads, locks, cache.policy, cache.blocks});
     trouble->segment = "cache " + cache.name;
     Status status = Cache::Validate(geometries.back());
     if (status != Status::kOk) return status;
@@ -161,6 +162,15 @@ std::vector<std::pair<std::string, uint32_t>> Instance::Holders() const {
   holders.emplace_back("processes", locks_.HolderOf(ProcessTable::kTableLock));
   for (const auto& cache : caches_) holders.emplace_back("cache_" + cache->name(), cache->HolderPid());
   return holders;
+}
+
+std::vector<Instance::StructureLocks> Instance::StructureFigures() const {
+  constexpr uint32_t kTable = ProcessTable::kTableLock;
+  std::vector<StructureLocks> all{{"processes", locks_.HolderOf(kTable), locks_.CountsOf(kTable, 1)},
+                                  {"user_locks", user_locks_.GuardHolder(), user_locks_.CountsOfGuards()}};
+  for (const auto& cache : caches_)
+    all.push_back({"cache_" + cache->name(), cache->HolderPid(), cache->CountsOfLocks()});
+  return all;
 }
 
 }  // namespace uwshm

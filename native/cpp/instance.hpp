@@ -23,6 +23,7 @@ struct CacheSpec {
   HashSeed seed;
   CacheRules rules{};
   Policy policy = kRefuse;
+  uint32_t blocks = 0;  // bitmap mode
   StoreSpec store{};
 };
 
@@ -114,6 +115,14 @@ class Instance final : public FigureSource {
 
   // Every lock by name, with the pid of its holder or 0.
   std::vector<std::pair<std::string, uint32_t>> Holders() const;
+
+  // What the locks of the engine were used for: those of one structure together.
+  struct StructureLocks {
+    std::string name;
+    uint32_t pid;  // of who has one of them, or 0
+    LockCounts counts;
+  };
+  std::vector<StructureLocks> StructureFigures() const;
 
  private:
   Status Enter(Trouble* trouble);

@@ -72,12 +72,28 @@ void LockTable::Leave() {
   if (engine_ != nullptr && engine_->kernel != nullptr) engine_->kernel->leave(records_, count_);
 }
 
-Taken Guard::Wait(uint32_t patience_ms) {
+LockCounts LockTable::CountsOf(uint32_t first, uint32_t count) const {
+  LockCounts sum;
+  for (const LockRecord* record = &records_[first]; record != &records_[first + count]; record++) {
+    sum.acquisitions += record->acquisitions.load(std::memory_order_relaxed);
+    sum.contended += record->contended.load(std::memory_order_relaxed);
+    sum.waited_ms += record->waited_ms.load(std::memory_order_relaxed);
+    sum.recoveries += record->recoveries.load(std::memory_order_relaxed);
+  }
+  return sum;
+}
+
+Taken Guard::Wait(uint32_t patience_ms, const Caller& caller) {
+  const uint64_t since_ms = caller.now();
   uint32_t waited_ms = 0;
   for (;;) {
     const uint32_t slice_ms = patience_ms - waited_ms < kLookAgainMs ? patience_ms - waited_ms : kLookAgainMs;
     Taken taken = engine_->lock(record_.object, me_, slice_ms);
     waited_ms += slice_ms;
+    if (taken == Taken::kYes) {
+      Add(record_.contended, 1);
+      Add(record_.waited_ms, caller.now() - since_ms);
+    }
     if (taken != Taken::kNo || waited_ms >= patience_ms) return taken;
   }
 }

@@ -42,9 +42,19 @@ enum class Taken : uint8_t { kYes, kNo, kBroken };
 struct LockRecord {
   alignas(64) unsigned char object[48];
   std::atomic<uint64_t> owner;
-  uint64_t spare;
+  std::atomic<uint64_t> acquisitions;
+
+  alignas(64) std::atomic<uint64_t> contended;
+  std::atomic<uint64_t> waited_ms;  // the clock's milliseconds: right in the sum, not for one short wait
+  std::atomic<uint64_t> recoveries;
+  uint64_t spare[5];
 };
-static_assert(sizeof(LockRecord) == 64);
+static_assert(sizeof(LockRecord) == 128);
+
+// Of one lock, or of some together.
+struct LockCounts {
+  uint64_t acquisitions = 0, contended = 0, waited_ms = 0, recoveries = 0;
+};
 
 // Tells the dead from the living, for engines whose locks the kernel does not
 // free by itself. A process has a *name* (process_table.hpp) that no later one
@@ -119,7 +129,7 @@ class Repairable {
 
 class LockTable {
  public:
-  static constexpr uint64_t kLayout = LayoutNumber(2, {sizeof(LockRecord), sizeof(SegmentHeader)});
+  static constexpr uint64_t kLayout = LayoutNumber(3, {sizeof(LockRecord), sizeof(SegmentHeader)});
   static uint64_t SizeFor(uint32_t locks) { return sizeof(SegmentHeader) + uint64_t{locks} * sizeof(LockRecord); }
 
   static const LockEngine* EngineNamed(const char* name);  // nullptr when unknown
@@ -138,6 +148,8 @@ class LockTable {
   uint32_t count() const { return count_; }
 
   const LockRecord* Record(uint32_t lock) const { return &records_[lock]; }
+
+  LockCounts CountsOf(uint32_t first, uint32_t count) const;
 
   // The pid that holds `lock`, or 0.
   uint32_t HolderOf(uint32_t lock) const {
@@ -166,7 +178,7 @@ class Guard {
   Guard(LockTable& table, uint32_t lock, const Caller& caller, Repairable& behind, Mode mode = kWait)
       : engine_(table.engine_), me_(table.me_), record_(table.records_[lock]) {
     Taken taken = engine_->try_lock(record_.object, me_);
-    if (taken != Taken::kYes) taken = Wait(mode == kTry ? 0 : caller.patience_ms);
+    if (taken != Taken::kYes) taken = Wait(mode == kTry ? 0 : caller.patience_ms, caller);
     if (taken != Taken::kYes) {
       status_ = taken == Taken::kNo ? Status::kBusy : Status::kLockBroken;
       return;
@@ -174,11 +186,15 @@ class Guard {
     status_ = Status::kOk;
     const uint64_t dead = record_.owner.load(std::memory_order_acquire);
 #ifndef UWSHM_NO_REPAIR
-    if (__builtin_expect(dead != 0, 0)) behind.Repair(lock, static_cast<uint32_t>(dead) - 1, caller);
+    if (__builtin_expect(dead != 0, 0)) {
+      behind.Repair(lock, static_cast<uint32_t>(dead) - 1, caller);
+      Add(record_.recoveries, 1);
+    }
 #else
     (void)dead, (void)behind;
 #endif
     record_.owner.store(caller.OwnerWord(), std::memory_order_release);
+    Add(record_.acquisitions, 1);
   }
 
   ~Guard() {
@@ -198,7 +214,11 @@ class Guard {
   Status status() const { return status_; }
 
  private:
-  Taken Wait(uint32_t patience_ms);
+  Taken Wait(uint32_t patience_ms, const Caller& caller);
+  // REQUIRES: held, so nobody else writes.
+  static void Add(std::atomic<uint64_t>& figure, uint64_t n) {
+    figure.store(figure.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
+  }
 
   const LockEngine* engine_;
   const Claimant& me_;

@@ -20,6 +20,10 @@ inline void CopyIn(uint8_t* shared, const uint8_t* from, size_t size) {
 inline void CopyOut(uint8_t* to, const uint8_t* shared, size_t size) {
   for (size_t i = 0; i < size; i++) to[i] = __atomic_load_n(shared + i, __ATOMIC_RELAXED);
 }
+inline void CopyWithin(uint8_t* shared, const uint8_t* from, size_t size) {
+  for (size_t i = 0; i < size; i++)
+    __atomic_store_n(shared + i, __atomic_load_n(from + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+}
 inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
   for (size_t i = 0; i < size; i++)
     if (__atomic_load_n(shared + i, __ATOMIC_RELAXED) != ours[i]) return false;
@@ -30,6 +34,7 @@ inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
 
 inline void CopyIn(uint8_t* shared, const uint8_t* from, size_t size) { memcpy(shared, from, size); }
 inline void CopyOut(uint8_t* to, const uint8_t* shared, size_t size) { memcpy(to, shared, size); }
+inline void CopyWithin(uint8_t* shared, const uint8_t* from, size_t size) { memcpy(shared, from, size); }
 inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
   // Keys are short: a few words in line are done before memcmp is called.
   uint64_t a, b;
@@ -62,6 +67,9 @@ inline uint64_t LoadWord(const uint8_t* shared) {
 inline void StoreWord(uint8_t* shared, uint64_t word) {
   __atomic_store_n(reinterpret_cast<uint64_t*>(shared), word, __ATOMIC_RELAXED);
 }
+
+// A death is seen in program order: it is enough that the compiler keeps it.
+inline void InThisOrder() { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 // A counter cell with a single writer: no locked instruction needed.
 inline void Bump(std::atomic<uint64_t>& cell, uint64_t by = 1) {

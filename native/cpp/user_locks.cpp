@@ -31,6 +31,7 @@ void UserLocks::Place() {
   locks_ = reinterpret_cast<UserLock*>(bells_ + geometry_.processes);
   records_ = reinterpret_cast<WaitRecord*>(locks_ + geometry_.most);
   records_count_ = geometry_.records();
+  leases_ = reinterpret_cast<Lease*>(records_ + records_count_);
 }
 
 Status UserLocks::Create(InstanceId instance, const UserLocksGeometry& geometry, LockTable* guards,
@@ -82,8 +83,8 @@ uint32_t UserLocks::records_used() const {
 LockOwner UserLocks::NewOwner(const Caller& caller, uint32_t parent) {
   // Above the tokens of threads.
   constexpr uint32_t kFirst = 1u << 18;
-  const uint32_t token = kFirst + tokens_.fetch_add(1, std::memory_order_relaxed) % (kTokenMask - kFirst);
-  return {Word(token), caller.thread, parent};
+  const uint32_t token = kFirst + tokens_.fetch_add(1, std::memory_order_relaxed) % (UINT32_MAX - kFirst);
+  return {OwnerWith(token), caller.thread, parent};
 }
 
 Status UserLocks::TakeUnusual(UserLock& row, uint64_t& word, const LockOwner& owner, bool again) {
@@ -335,6 +336,12 @@ std::vector<LockFigures> UserLocks::Figures() const {
   return all;
 }
 
+uint32_t UserLocks::GuardHolder() const {
+  for (uint32_t i = 0; i < geometry_.engine_locks(); i++)
+    if (const uint32_t pid = guards_->HolderOf(geometry_.first_lock + i)) return pid;
+  return 0;
+}
+
 RecordIndex UserLocks::ClaimRecord(const LockOwner& owner) {
   for (uint32_t i = 0; i < records_count_; i++) {
     WaitRecord& record = records_[i];
@@ -364,7 +371,7 @@ bool UserLocks::Gone(uint64_t owner) const {
   const uint32_t slot = SlotOf(owner);
   if (slot >= geometry_.processes) return true;  // nobody can be there
   ProcessSlot& process = processes_->process(slot);
-  if ((process.generation.load(std::memory_order_acquire) & 0xffff) != GenerationOf(owner)) return true;
+  if (Generation(process.generation.load(std::memory_order_acquire)) != GenerationOf(owner)) return true;
   return slot != processes_->own_slot() && processes_->HasEnded(slot);
 }
 

@@ -30,6 +30,17 @@ struct LockOwner {
   uint32_t parent;  // the hold (its token) within which this one is wanted, 0 = none
 };
 
+// What is computed: hashed, twice, with seeds that each instance has of its own.
+struct LeaseSubject {
+  uint64_t a, b;
+};
+
+// A lease that somebody else has, at one turn.
+struct LeaseWait {
+  uint32_t lease;
+  uint64_t turn;
+};
+
 enum class Share : uint8_t { kNo, kYes };
 
 struct LockFigures {
@@ -58,8 +69,14 @@ class UserLocks final : public Repairable {
   Status Attach(int fd, InstanceId instance, LockTable* guards, ProcessTable* processes, Clock now_us,
                 uint64_t* layout);
 
-  LockOwner ThreadOwner(const Caller& caller) const { return {Word(caller.thread + 1), caller.thread, 0}; }
-  uint64_t OwnerWith(uint32_t token) const { return Word(token); }
+  LockOwner ThreadOwner(const Caller& caller) const {
+    const bool is_main = caller.thread == main_thread_.load(std::memory_order_relaxed);
+    return {OwnerWith(is_main ? lock_word::kMainToken : caller.thread + 2), caller.thread, 0};
+  }
+  uint64_t OwnerWith(uint32_t token) const { return lock_word::WithToken(own_process_, token); }
+  // From here on this thread is the one whose JavaScript may take locks without a call.
+  // REQUIRES: it holds none, and no other thread of this process is or was it.
+  void ActAsMain(const Caller& caller) { main_thread_.store(caller.thread, std::memory_order_relaxed); }
   // A token that no other hold of this process has.
   LockOwner NewOwner(const Caller& caller, uint32_t parent);
 
@@ -115,6 +132,14 @@ class UserLocks final : public Repairable {
   // kExists: there is one, of another kind.
   Status Named(const std::string& name, uint32_t kind, const Caller& caller, uint32_t* lock);
 
+  // The right to compute something, until it is ended or its owner dies; nobody takes it from
+  // a process that is stopped. kOk; kBusy: somebody has it, and `*wait` tells whom to wait for
+  // (turn 0: the lock of the names is stuck); kFull: there are as many already as can be.
+  Status TakeLease(const LeaseSubject& subject, const LockOwner& owner, const Caller& caller, LeaseWait* wait);
+  void EndLease(uint64_t owner);
+  // `doubtful`: see to it that its owner lives.
+  bool LeaseIsOver(const LeaseWait& wait, bool doubtful);
+
   // Releases all that `process`, which is dead, held and waited for. It goes by
   // slot and generation: somebody new may be in the slot by the time this gets
   // there. False: something is busy; call again. Idempotent.
@@ -126,6 +151,18 @@ class UserLocks final : public Repairable {
   bool BurySlot(uint32_t slot, const Caller& caller);
   // The same for one thread of this process, which ends.
   bool LeaveThread(const Caller& caller);
+
+  // What JavaScript may see (src/locks/lent.ts): all from the header to the last lock.
+  struct Lent {
+    void* bytes;
+    size_t size, locks_at, tick_at;
+  };
+  Lent Lend() const {
+    auto at = [this](const void* what) {
+      return static_cast<size_t>(static_cast<const char*>(what) - reinterpret_cast<const char*>(header_));
+    };
+    return {header_, at(locks_ + geometry_.most), at(locks_), at(&header_->tick_us)};
+  }
 
   // Where the waiter thread of this process sleeps.
   std::atomic<uint32_t>& OwnBell() { return bells_[processes_->own_slot()].rings; }
@@ -145,6 +182,9 @@ class UserLocks final : public Repairable {
   // The pid that has it (one of those that share it), or 0.
   uint32_t HolderOf(uint32_t lock) const;
   std::vector<LockFigures> Figures() const;
+  // Of the locks of the engine that guard their queues and their names.
+  uint32_t GuardHolder() const;
+  LockCounts CountsOfGuards() const { return guards_->CountsOf(geometry_.first_lock, geometry_.engine_locks()); }
   Segment& segment() { return segment_; }
 
   // The first invariant that does not hold, or nothing. Nobody may be at work.
@@ -159,8 +199,6 @@ class UserLocks final : public Repairable {
   void Place();
   uint32_t GuardOf(uint32_t lock) const { return geometry_.first_lock + lock % geometry_.guards(); }
   uint32_t NamesGuard() const { return geometry_.first_lock + geometry_.guards(); }
-  uint64_t Word(uint32_t token) const { return own_process_ | uint64_t{token & kTokenMask} << 3; }
-  static constexpr uint32_t kTokenMask = (1u << lock_word::kTokenBits) - 1;
 
   // For an owner that took it more than once, and where others wait.
   Status UnlockUnusual(uint32_t lock, uint64_t owner, const Caller& caller);
@@ -205,6 +243,10 @@ class UserLocks final : public Repairable {
   bool ReleaseAll(Mine mine, const Caller& caller);
   void NoteDeath(UserLock& row, uint64_t owner, uint64_t since_us);
 
+  bool DropLease(Lease& lease, uint64_t owner);
+  void RingForLeases();
+  uint32_t leases_used() const;
+
   bool Gone(uint64_t owner) const;
   bool BuryHolders(uint32_t lock, const Caller& caller);
   void RingFor(WaitRecord& record);
@@ -225,8 +267,10 @@ class UserLocks final : public Repairable {
   Bell* bells_ = nullptr;
   UserLock* locks_ = nullptr;
   WaitRecord* records_ = nullptr;
+  Lease* leases_ = nullptr;
   uint32_t records_count_ = 0;
   uint64_t own_process_ = 0;  // slot and generation, as in a word
+  std::atomic<uint32_t> main_thread_{UINT32_MAX};
   std::atomic<uint32_t> tokens_{0};
 
  public:

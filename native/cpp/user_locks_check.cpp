@@ -1,5 +1,6 @@
 // Walks the invariants of user_locks_layout.hpp, believing nothing it reads.
 #include <cstring>
+#include <map>
 
 #include "user_locks.hpp"
 
@@ -21,6 +22,12 @@ class UserLocksCheck {
       const uint32_t state = record.state.load();
       if (record.owner.load() == 0) continue;
       if (state == WaitRecord::kWaiting || state == WaitRecord::kDone || state == WaitRecord::kHolding) records_--;
+    }
+    std::map<std::pair<uint64_t, uint64_t>, uint32_t> subjects;
+    for (uint32_t i = 0; i < l_.leases_used(); i++) {
+      const Lease& lease = l_.leases_[i];
+      if (lease.owner.load() != 0 && ++subjects[{lease.subject[0].load(), lease.subject[1].load()}] > 1)
+        return "two leases have one subject (U6)";
     }
     return records_ == 0 ? "" : "records and lists do not agree (U2)";
   }

@@ -101,7 +101,7 @@ class WaitGraph {
       }
       uint32_t parent = wait.parent;
       for (size_t steps = 0; parent != 0 && steps < holds_.size(); steps++) {
-        auto hold = by_owner.find(wait.owner >> 32 << 32 | uint64_t{parent} << 3);
+        auto hold = by_owner.find(WithToken(wait.owner, parent));
         if (hold == by_owner.end()) break;
         holds_[hold->second].hangs_on.push_back(i);
         parent = holds_[hold->second].parent;

@@ -201,7 +201,13 @@ bool UserLocks::DropRecord(RecordIndex index, uint64_t owner, const Caller& call
 // nothing is given to whoever they belong to; then the words.
 template <class Mine>
 bool UserLocks::ReleaseAll(Mine mine, const Caller& caller) {
-  bool settled = true;
+  bool settled = true, ended = false;
+  for (uint32_t i = 0; i < leases_used(); i++) {
+    const uint64_t owner = leases_[i].owner.load(std::memory_order_acquire);
+    if (owner != 0 && mine(owner, leases_[i].thread.load(std::memory_order_relaxed)))
+      ended = DropLease(leases_[i], owner) || ended;
+  }
+  if (ended) RingForLeases();
   for (uint32_t i = 0; i < records_used(); i++) {
     const uint64_t owner = records_[i].owner.load(std::memory_order_acquire);
     if (owner == 0 || !mine(owner, records_[i].thread.load(std::memory_order_relaxed))) continue;
@@ -257,7 +263,7 @@ bool UserLocks::BurySlot(uint32_t slot, const Caller& caller) {
 bool UserLocks::LeaveThread(const Caller& caller) {
   auto mine = [this, &caller](uint64_t owner, uint32_t thread) {
     return ProcessOf(owner) == ProcessOf(own_process_) &&
-           (thread == caller.thread || TokenOf(owner) == caller.thread + 1);
+           (thread == caller.thread || owner == ThreadOwner(caller).word);
   };
   return ReleaseAll(mine, caller);
 }

@@ -9,6 +9,7 @@
 import { markAsUntransferable } from 'node:worker_threads'
 import { UwsgiError } from '../errors.ts'
 import { type BoundCache, native, type Refusal } from '../native.ts'
+import { type ComputeOptions, getOrCompute } from './compute.ts'
 
 /** Text (stored as UTF-8) or bytes. */
 export type Bytes = string | Uint8Array
@@ -108,12 +109,14 @@ export class Cache {
   readonly clear: () => number
 
   readonly #native: BoundCache
+  readonly #index: number
   readonly #strict: boolean
 
   /** Made by `uwsgi.cache(name)`. */
   constructor(name: string, index: number, { strict = false }: CacheHandleOptions = {}) {
     const bound = native.bindCache(index)
     this.#native = bound
+    this.#index = index
     this.#strict = strict
     this.name = name
     this.getString = bound.getString
@@ -186,6 +189,26 @@ export class Cache {
       // Somebody else was faster, and his item may be gone again.
       if (this.refusal !== 'EXISTS') return this.#strict ? this.#refuse() : null
     }
+  }
+
+  /**
+   * The value there is, or else what `compute` gives, stored for `ttl` seconds. Of all processes and all callers one
+   * computes, and the others wait for it without blocking; if it dies, at once another one computes. The callers of one
+   * process share one computation, and what it throws; other processes then compute for themselves.
+   * @throws (rejects) what `compute` throws; the signal's reason; UwsgiError COMPUTE_TIMEOUT, COMPUTE_CIRCLE, LEASES_FULL.
+   */
+  getOrCompute(
+    key: Bytes,
+    options: ComputeOptions & { as: 'buffer' },
+    compute: () => Bytes | Promise<Bytes>,
+  ): Promise<Buffer>
+  getOrCompute(key: Bytes, options: ComputeOptions, compute: () => Bytes | Promise<Bytes>): Promise<string>
+  async getOrCompute(
+    key: Bytes,
+    options: ComputeOptions,
+    compute: () => Bytes | Promise<Bytes>,
+  ): Promise<string | Buffer> {
+    return await getOrCompute(this, this.#index, key, options, compute)
   }
 
   /**

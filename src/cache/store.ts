@@ -20,8 +20,8 @@ export function openStores({ cache2, maxProcesses }: Options): CacheGeometry[] {
   try {
     return cache2.map((cache) => {
       const row = rowOf(cache)
-      if (cache.store !== '') [row[11], row[12]] = openStore(cache, row, maxProcesses)
-      open.push(row[11])
+      if (cache.store !== '') [row[12], row[13]] = openStore(cache, row, maxProcesses)
+      open.push(row[12])
       return row
     })
   } catch (error) {
@@ -34,7 +34,7 @@ export function openStores({ cache2, maxProcesses }: Options): CacheGeometry[] {
 export function tellOfStores({ cache2 }: Options, rows: CacheGeometry[]): void {
   for (const [index, { name, store }] of cache2.entries()) {
     if (store === '') continue
-    if (rows[index]![12]) {
+    if (rows[index]![13]) {
       log(`creating a new cache store file: ${store}`)
       continue
     }
@@ -78,6 +78,7 @@ function rowOf(cache: CacheOptions): CacheGeometry {
     cache.no_expire || cache.lazy_expire,
     cache.policy,
     cache.clear_on_full,
+    cache.bitmap ? cache.blocks : 0,
     -1,
     false,
   ]

@@ -13,6 +13,8 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 import { UwsgiError } from '../errors.ts'
 import { join } from '../instance.ts'
 import { native } from '../native.ts'
+import { borrowLocks, release, take } from './lent.ts'
+import { giveUp, listen, onOutcome } from './outcomes.ts'
 
 export interface LockOptions {
   /** Milliseconds to wait at most; 0 does not wait. Without it, for ever. */
@@ -103,11 +105,8 @@ export class UserLock {
    * @throws UwsgiError LOCK_HELD (this thread has it), DEADLOCK, LOCK_WAITERS.
    */
   lock(options?: LockOptions): boolean {
+    if (options === undefined && !this.#door.isShared && take(this.#door.index)) return true
     const { index, isShared, isRecursive } = this.#door
-    if (options === undefined && !isShared && !isRecursive) {
-      native.lockTake(index)
-      return true
-    }
     const timeout = timeoutOf(options)
     return isShared ? native.lockShare(index, timeout) : native.lockWait(index, timeout, isRecursive)
   }
@@ -115,7 +114,7 @@ export class UserLock {
   /** Takes the lock if it is free; false when it is not, also when this thread has it. */
   tryLock(): boolean {
     const { index, isShared, isRecursive } = this.#door
-    if (!isShared) return native.lockTry(index, isRecursive)
+    if (!isShared) return take(index) || native.lockTry(index, isRecursive)
     try {
       return native.lockShare(index, 0)
     } catch (error) {
@@ -130,7 +129,7 @@ export class UserLock {
    */
   unlock(): void {
     if (this.#door.isShared) native.lockUnshare(this.#door.index)
-    else native.lockRelease(this.#door.index)
+    else if (!release(this.#door.index)) native.lockRelease(this.#door.index)
   }
 
   /** Does anybody alive have it, in whatever way? */
@@ -175,14 +174,6 @@ export interface RwLock {
   readonly write: UserLock
 }
 
-interface Wait {
-  grant: Grant
-  settle(outcome: Grant | null | Error): void
-}
-
-const waits = new Map<number, Wait>() // by token
-let isTold = false
-
 async function begin(door: Door, options: AsyncLockOptions | undefined): Promise<Grant | null> {
   const timeout = timeoutOf(options)
   const signal = options?.signal
@@ -194,37 +185,26 @@ async function begin(door: Door, options: AsyncLockOptions | undefined): Promise
     own.depth++
     return own
   }
-  if (!isTold) native.onLock(told)
-  isTold = true
+  listen()
   const token = native.lockBegin(door.index, door.isShared, timeout, scope?.grant.token ?? 0)
   const grant = { door, token: Math.abs(token), depth: 1 }
   if (token >= 0) return token === 0 ? null : grant
 
   return new Promise((resolve, reject) => {
     const abort = () => {
-      // Not in time: it has the lock already, or never will; `told` sees to that.
-      if (native.lockCancel(grant.token)) waits.delete(grant.token)
+      // Not in time: it has the lock already, or never will; the outcome, which then comes, sees to that.
+      giveUp(grant.token)
       reject(signal!.reason as Error)
     }
     signal?.addEventListener('abort', abort, { once: true })
-    waits.set(grant.token, {
-      grant,
-      settle(outcome) {
-        signal?.removeEventListener('abort', abort)
-        if (signal?.aborted) {
-          if (outcome === grant) native.lockEnd(door.index, grant.token, door.isShared)
-        } else if (outcome instanceof Error) reject(outcome)
-        else resolve(outcome)
-      },
+    onOutcome(grant.token, (outcome) => {
+      signal?.removeEventListener('abort', abort)
+      if (signal?.aborted) {
+        if (outcome === 1) native.lockEnd(door.index, grant.token, door.isShared)
+      } else if (outcome === 2) reject(new UwsgiError('DEADLOCK', door.name))
+      else resolve(outcome === 1 ? grant : null)
     })
   })
-}
-
-function told(token: number, outcome: 0 | 1 | 2): void {
-  const { grant, settle } = waits.get(token)!
-  waits.delete(token)
-  if (outcome === 2) settle(new UwsgiError('DEADLOCK', grant.door.name))
-  else settle(outcome === 1 ? grant : null)
 }
 
 /** The grant of that lock under which we run, if any. */
@@ -251,8 +231,13 @@ const numbered: UserLock[] = []
 
 function attach(): void {
   join()
+  if (numbered.length === 0) borrowLocks()
   for (let n = numbered.length; n < native.lockCount(); n++)
     numbered.push(new UserLock({ index: n, name: `user ${n}`, isShared: false, isRecursive: false }))
+}
+
+function isNumber(n: number): boolean {
+  return Number.isInteger(n) && n >= 0 && n < numbered.length
 }
 
 /** User lock n. */
@@ -289,9 +274,7 @@ export const userLocks = {
    * @throws UwsgiError LOCK_NUMBER, LOCK_HELD (this thread has it), DEADLOCK, LOCK_WAITERS, NOT_ATTACHED; TypeError.
    */
   lock(n = 0, options?: LockOptions): boolean {
-    if (n !== 0 || options !== undefined || numbered.length === 0) return numberedLock(n).lock(options)
-    native.lockTakeZero()
-    return true
+    return (options === undefined && isNumber(n) && take(n)) || numberedLock(n).lock(options)
   },
 
   /** Takes user lock n if it is free; false when it is not. */
@@ -304,8 +287,7 @@ export const userLocks = {
    * @throws UwsgiError LOCK_NOT_OWNER: somebody else has it, or nobody. (uWSGI says nothing, and breaks the lock.)
    */
   unlock(n = 0): void {
-    if (n === 0 && numbered.length > 0) native.lockReleaseZero()
-    else numberedLock(n).unlock()
+    if (!isNumber(n) || !release(n)) numberedLock(n).unlock()
   },
 
   /** Does anybody alive hold user lock n? */

@@ -1,5 +1,5 @@
 // The master's part in metrics: it asks the collectors, each at its own pace,
-// and keeps the files of --metrics-dir.
+// looks at thresholds, and keeps the files of --metrics-dir.
 //
 // Paces are counted on the monotonic clock from one start, so they do not drift.
 // A collector that takes long is not asked again meanwhile, and delays nobody;
@@ -12,6 +12,7 @@ import { collectors } from './collectors/index.ts'
 import { Feed } from './feed.ts'
 import { MetricFiles } from './files.ts'
 import type { Collected, MetricsPlan } from './plan.ts'
+import { type Raise, Threshold } from './thresholds.ts'
 
 /** After so many seconds without an answer a collector is called late. */
 const lateAfter = 10
@@ -27,10 +28,12 @@ export class Collection {
   private readonly duties: Duty[]
   private readonly feed: Feed
   private readonly files: MetricFiles | null
+  private readonly thresholds: Threshold[]
   private readonly plan: MetricsPlan
 
-  constructor(plan: MetricsPlan, sockets: readonly number[]) {
+  constructor(plan: MetricsPlan, sockets: readonly number[], raise: Raise) {
     this.plan = plan
+    this.thresholds = plan.thresholds.map((threshold) => new Threshold(threshold, raise))
     this.feed = new Feed(plan.stored, sockets)
     this.duties = plan.collected.map((collected) => {
       const reader = collectors[collected.collector].open(collected.options)
@@ -48,8 +51,18 @@ export class Collection {
         for (const duty of duties) this.ask(duty)
       })
     }
+    const others = this.thresholds.filter(({ plan }) => !plan.isCollected)
+    for (const freq of new Set(others.map(({ plan }) => plan.freq))) {
+      const ofPace = others.filter(({ plan }) => plan.freq === freq)
+      this.every(freq, () => this.lookAt(ofPace))
+    }
     this.every(1, () => this.lookAtTheLate())
     if (this.files) this.every(1, () => void this.files!.write())
+  }
+
+  /** An alarm has sent a signal to whoever listens. */
+  signalled(isHeard: boolean): void {
+    this.feed.signalled(isHeard)
   }
 
   /** The last values go to the files. */
@@ -94,9 +107,16 @@ export class Collection {
 
   private take(duty: Duty, value: bigint): void {
     duty.askedAt = null
+    native.storeMetric(duty.index, BigInt.asIntN(64, value + duty.options.initial_value))
     if (duty.complaint !== '') log(`metric ${duty.options.name} is collected again`)
     duty.complaint = ''
-    native.storeMetric(duty.index, BigInt.asIntN(64, value + duty.options.initial_value))
+    this.lookAt(this.thresholds.filter(({ plan }) => plan.isCollected && plan.index === duty.index))
+  }
+
+  /** One metric's thresholds all see the value from before any of them resets it. */
+  private lookAt(thresholds: readonly Threshold[]): void {
+    const values = thresholds.map(({ plan }) => native.metricBigValue(plan.index))
+    for (const [i, threshold] of thresholds.entries()) threshold.look(values[i]!)
   }
 
   private complain(duty: Duty, error: unknown): void {

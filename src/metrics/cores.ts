@@ -107,6 +107,11 @@ export function running(): ServerResponse[] {
   return places.flatMap(({ response }) => response ?? [])
 }
 
+/** -1: its request has none, or is over. */
+export function coreOf(response: ServerResponse): number {
+  return places.find((place) => place.response === response)?.core ?? -1
+}
+
 function take(): Place {
   return freeCores.pop() ?? freeOthers.pop() ?? newPlace(-1)
 }

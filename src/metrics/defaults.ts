@@ -3,7 +3,8 @@
 //
 // Most show a figure that stands in shared memory anyway, looked up when
 // somebody reads it (native/cpp/figures.cpp). The rest is stored: `feed` says by
-// whom. What Node has nothing for, signals and static files, stays 0.
+// whom. Of signals there are those of alarms; what Node has nothing for, static
+// files, stays 0.
 //
 // Worker 0 stands for all of them, and is really fed. uWSGI gave 3.N.13 to two
 // metrics: it stays with failed_requests, which has always answered there, and
@@ -80,7 +81,7 @@ function ofCores(id: number, cores: number): Default[] {
     ['routed_requests', 4],
     ['static_requests', 5],
     ['offloaded_requests', 6],
-    ['exceptions', 7],
+    ['exceptions', 7, 'core_exceptions'],
     ['read_errors', 8, 'core_read_errors'],
   ]
   return Array.from({ length: cores }, (_, core) => core).flatMap((core) =>

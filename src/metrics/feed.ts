@@ -9,6 +9,8 @@ export class Feed {
   /** Descriptors, in order. */
   private readonly sockets: readonly number[]
   private overloaded = 0
+  private routed = 0
+  private unrouted = 0
 
   constructor(stored: ReadonlyMap<string, number>, sockets: readonly number[]) {
     this.stored = stored
@@ -33,6 +35,11 @@ export class Feed {
       this.store(`socket.${index}.listen_queue`, native.socketQueue(fd)[0])
     if (workers.every(({ pid, inFlight }) => pid !== 0 && inFlight > 0)) this.overloaded++
     this.store('core.overloaded', this.overloaded)
+  }
+
+  signalled(isHeard: boolean): void {
+    if (isHeard) this.store('core.routed_signals', ++this.routed)
+    else this.store('core.unrouted_signals', ++this.unrouted)
   }
 
   /** Returns what it stored; nothing is stored where --metric has put something else. */

@@ -1,6 +1,7 @@
 // --metrics-dir: a file for every metric, also for those of the application, with
 // its value and a line end. A file is replaced whole: readers see the old value
-// or the new one. What cannot be written is told once; the next round tries again.
+// or the new one. What cannot be written, on a full disk, is told once, and once more
+// when it could be; it keeps no other file from being written, and each round tries again.
 //
 // --metrics-dir-restore: what a counter held when the last instance ended is
 // added to it, once, before its file is written for the first time. Gauges say
@@ -49,32 +50,35 @@ export class MetricFiles {
   async write(): Promise<void> {
     if (this.isWriting) return
     this.isWriting = true
-    try {
-      for (const [index, value] of this.changed()) {
-        const path = this.paths[index]!
+    const round = new Round()
+    for (const [index, value] of this.changed()) {
+      const path = this.paths[index]!
+      try {
         await writeFile(beside(path), `${value}\n`, { mode })
         await rename(beside(path), path)
         this.written[index] = value
+        round.hasWritten = true
+      } catch (error) {
+        round.failure ??= error
       }
-      this.complaint = ''
-    } catch (error) {
-      this.complain(error)
-    } finally {
-      this.isWriting = false
     }
+    this.tell(round)
+    this.isWriting = false
   }
 
   /** At the end, when nothing can be waited for. */
   writeNow(): void {
-    try {
-      for (const [index, value] of this.changed()) {
-        const path = this.paths[index]!
+    const round = new Round()
+    for (const [index, value] of this.changed()) {
+      const path = this.paths[index]!
+      try {
         writeFileSync(beside(path), `${value}\n`, { mode })
         renameSync(beside(path), path)
+      } catch (error) {
+        round.failure ??= error
       }
-    } catch (error) {
-      this.complain(error)
     }
+    if (round.failure) this.tell(round)
   }
 
   private changed(): [index: number, value: bigint][] {
@@ -113,12 +117,25 @@ export class MetricFiles {
     }
   }
 
-  private complain(error: unknown): void {
-    const { code } = error as NodeJS.ErrnoException
-    const complaint = `metrics are not written to ${this.dir}: ${code ?? String(error)}`
-    if (complaint !== this.complaint) log(complaint)
-    this.complaint = complaint
+  private tell({ failure, hasWritten }: Round): void {
+    if (failure !== undefined) {
+      const { code = 'unknown' } = failure as NodeJS.ErrnoException
+      const complaint = `metrics are not written to ${this.dir}: ${code}`
+      if (complaint !== this.complaint) log(complaint)
+      this.complaint = complaint
+    } else if (hasWritten && this.complaint !== '') {
+      log(`metrics are written to ${this.dir} again`)
+      this.complaint = ''
+      // It may be another directory, with none of the files of before.
+      this.written.length = 0
+    }
   }
+}
+
+/** What became of the files of one round. */
+class Round {
+  failure: unknown
+  hasWritten = false
 }
 
 /** A label's value may have any characters, and a name may be all dots. */

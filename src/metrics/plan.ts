@@ -3,10 +3,12 @@
 
 import { UwsgiError } from '../errors.ts'
 import type { MetricRow } from '../native.ts'
-import type { MetricOptions, Options } from '../options.ts'
+import { nearest } from '../nearest.ts'
+import type { MetricOptions, Options, ThresholdOptions } from '../options.ts'
 import { type CollectorName, collectors } from './collectors/index.ts'
 import { type Default, defaultMetrics } from './defaults.ts'
 import { source, types } from './kinds.ts'
+import type { PlannedThreshold } from './thresholds.ts'
 
 /** A metric that the master feeds. */
 export interface Collected {
@@ -19,6 +21,7 @@ export interface Collected {
 export interface MetricsPlan {
   rows: MetricRow[]
   collected: Collected[]
+  thresholds: PlannedThreshold[]
   /** Those of --metric. */
   custom: string[]
   /** Room: metrics, and those of them that are counted. */
@@ -45,6 +48,7 @@ export function planMetrics(options: Options): MetricsPlan {
   return {
     rows,
     collected: [...collected.values()],
+    thresholds: options.metricThreshold.map((one) => plan.thresholdOf(one)),
     custom: options.enableMetrics ? options.metric.map(({ name }) => name) : [],
     slots: rows.length + room,
     cells: counted + room,
@@ -60,6 +64,7 @@ class Plan {
   readonly rows: MetricRow[] = []
   readonly collected = new Map<number, Collected>()
   private readonly indices = new Map<string, number>()
+  private readonly freqs = new Map<number, number>()
 
   addDefault({ name, oid, type, figure = '', first = 0, second = 0, of }: Default): void {
     if (of !== undefined) this.put([name, oid, types.indexOf(type), source.alias, '', this.indices.get(of)!, 0, 0n])
@@ -77,11 +82,11 @@ class Plan {
       return
     }
     if (collector === 'manual') {
-      this.put([name, oid, kind, source.counted, '', 0, 0, initial])
+      this.freqs.set(this.put([name, oid, kind, source.counted, '', 0, 0, initial]), options.freq)
       return
     }
     if (collector === 'ptr') throw new UwsgiError('COLLECTOR_PTR', name)
-    if (!(collector in collectors))
+    if (!Object.hasOwn(collectors, collector))
       throw new UwsgiError('UNKNOWN_COLLECTOR', name, collector, ['manual', ...Object.keys(collectors)].join(', '))
     const known = collector as CollectorName
     const children = options.children
@@ -92,6 +97,21 @@ class Plan {
     if (missing !== null) throw new UwsgiError('COLLECTOR_NEEDS', name, collector, missing)
     const index = this.put([name, oid, kind, source.stored, '', 0, 0, initial])
     this.collected.set(index, { index, collector: known, options, children })
+  }
+
+  thresholdOf(options: ThresholdOptions): PlannedThreshold {
+    const { key, reset } = options
+    const index = this.indices.get(key)
+    if (index === undefined) {
+      const meant = nearest(key, this.indices.keys())
+      throw new UwsgiError('UNKNOWN_THRESHOLD_METRIC', key, meant ? `did you mean ${meant}?` : `add --metric ${key}`)
+    }
+    const row = this.rows[index]!
+    const target = row[3] === source.alias ? row[5] : index
+    const isCounted = this.rows[target]![3] === source.counted
+    if (reset !== null && !isCounted && !this.collected.has(target)) throw new UwsgiError('THRESHOLD_RESET', key)
+    const freq = this.freqs.get(index) ?? 1
+    return { options, index, target, isCounted, isCollected: this.collected.has(index), freq }
   }
 
   /** A name that is there already is replaced where it stands, as uWSGI does it. */

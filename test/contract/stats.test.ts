@@ -71,14 +71,21 @@ test('with metrics: they stand between caches and sockets, unless they are left 
   assert.equal('metrics' in without, false)
 })
 
-test('the figures of locks follow, one row for each user lock', async (t) => {
-  const { read } = await start(t, ['--locks', '1', app('hangs.mjs')], 1)
+test('the figures of locks follow: one row for each user lock, and one for each structure with locks of the engine', async (t) => {
+  const { read } = await start(
+    t,
+    ['--locks', '1', '--lock-engine', 'futex', '--cache2', 'name=c,items=9', app('hangs.mjs')],
+    1,
+  )
   const { lock_figures } = (await read()) as unknown as { lock_figures: Row[] }
   assert.deepEqual(
-    lock_figures.map(({ name, kind, pid, waiters }) => [name, kind, pid, waiters]),
+    lock_figures.map(({ name, kind, pid, waiters, engine }) => [name, kind, pid, waiters, engine]),
     [
-      ['user 0', 'plain', 0, 0],
-      ['user 1', 'plain', 0, 0],
+      ['user 0', 'plain', 0, 0, 'word'],
+      ['user 1', 'plain', 0, 0, 'word'],
+      ['processes', 'internal', 0, undefined, 'futex'],
+      ['user_locks', 'internal', 0, undefined, 'futex'],
+      ['cache_c', 'internal', 0, undefined, 'futex'],
     ],
   )
 })

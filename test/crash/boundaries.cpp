@@ -62,9 +62,10 @@ struct Tally {
 
 class Boundaries {
  public:
-  Boundaries(uint64_t stride, Policy policy, const LockEngine* engine) : pace_{stride}, evicts_(policy != kRefuse) {
+  Boundaries(uint64_t stride, Policy policy, bool bitmap, const LockEngine* engine)
+      : pace_{stride}, evicts_(policy != kRefuse), bitmap_(bitmap) {
     test_clock_ms = kNow;
-    CreateOrEnd(instance_, {SmallCache(policy)}, 4, TestMs, engine);
+    CreateOrEnd(instance_, {SmallCache(policy, bitmap)}, 4, TestMs, engine);
     if (InKernel()) pace_.kill_every = stride == 1 ? 13 : 397;
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
     for (uint32_t i = 0; same_.size() < 4 || other_.size() < 12; i++) {
@@ -78,7 +79,9 @@ class Boundaries {
 
   void Run(Tally* total, uint32_t* pairs) {
     const Image virgin = Take(instance_);
-    if (evicts_)
+    if (bitmap_)
+      for (const Start& start : kBitmapStarts) RunFrom(start, virgin);
+    else if (evicts_)
       for (const Start& start : kFullStarts) RunFrom(start, virgin);
     else
       for (const Start& start : kStarts) RunFrom(start, virgin);
@@ -103,7 +106,15 @@ class Boundaries {
       else Put(*instance.caches()[0], caller, target_, kSurvivor);
     });
     second_ = &second;
-    for (const Operation& operation : kOperations) RunPair(operation);
+    // Of blocks, not all calls know.
+    for (const Operation& operation : kOperations)
+      if (!bitmap_ || pace_.stride == 1 || ChangesBlocks(operation)) RunPair(operation);
+    if (bitmap_) RunPair(kUpdateTwice);
+  }
+
+  static bool ChangesBlocks(const Operation& operation) {
+    const std::string name = operation.name;
+    return name == "set" || name == "update" || name == "del" || name == "cas" || name == "sweep";
   }
 
   // One more key of the bucket of `same_`, about so long.
@@ -282,7 +293,7 @@ class Boundaries {
       return found != contents.end() && found->second == value;
     };
     // The dead may have evicted something, and the survivor too.
-    bool some = operation_->piecemeal || (evicts_ && now.size() + 2 >= expected_.before.size());
+    bool some = operation_->piecemeal || (evicts_ && now.size() + (bitmap_ ? 4 : 2) >= expected_.before.size());
     for (const auto& [name, value] : now)
       some = some && (holds(expected_.before, name, value) || (evicts_ && holds(expected_.after, name, value)));
     if (!some) Fail(how, "it holds neither what it held nor what it should hold now");
@@ -300,6 +311,17 @@ class Boundaries {
     if (cache().Figures(0).items != items)
       Fail(how, "full with " + std::to_string(cache().Figures(0).items) + " of " + std::to_string(items) + " items");
     Whole(how);
+    if (bitmap_) FillBlocks(how);
+  }
+
+  // Every block likewise.
+  void FillBlocks(const char* how) {
+    uint64_t removed = 0;
+    cache().Clear(caller_, &removed);
+    const Status status = Put(cache(), caller_, "fill", std::string(cache().largest_value(), 'f'));
+    if (status != Status::kOk)
+      Fail(how, "a value of all blocks gives status " + std::to_string(static_cast<int>(status)));
+    Whole(how);
   }
 
   void Fail(const char* how, const std::string& what) {
@@ -309,7 +331,7 @@ class Boundaries {
   }
 
   Pace pace_;
-  const bool evicts_;
+  const bool evicts_, bitmap_;
   Instance instance_;
   Caller caller_{};
   Names same_, other_;
@@ -351,7 +373,8 @@ int main(int count, char** words) {
   Tally total;
   uint32_t pairs = 0;
   for (Policy policy : {kRefuse, kLru, kSieve})
-    if (policy != kSieve || stride == 1) Boundaries(stride, policy, engine).Run(&total, &pairs);
+    for (bool bitmap : {false, true})
+      if (policy != kSieve || stride == 1) Boundaries(stride, policy, bitmap, engine).Run(&total, &pairs);
   const int code = Report(engine, stride, total, pairs);
   fflush(stdout);
   _exit(code);  // the life thread has no end

@@ -12,9 +12,10 @@ using Names = std::vector<std::string>;
 // Four stripes, six items: an image of it is eight pages. Time stands at 1,000;
 // what expires at 500 is gone.
 constexpr uint64_t kNow = 1000, kPast = 500, kLater = 9000;
-inline CacheSpec SmallCache(Policy policy) {
-  CacheSpec spec = Spec("small", 6, 48, 100, 4);
+inline CacheSpec SmallCache(Policy policy, bool bitmap) {
+  CacheSpec spec = Spec("small", 6, bitmap ? 12 : 48, 100, 4);
   spec.policy = policy;
+  spec.blocks = bitmap ? 8 : 0;
   return spec;
 }
 
@@ -141,11 +142,55 @@ inline const Start kFullStarts[] = {
      }},
 };
 
+// Bitmap mode: eight blocks of 12 bytes. What is set takes three, an update two, the rest one.
+inline const Start kBitmapStarts[] = {
+    {"blocks, room beside it",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, other[0], "two blocks of it"), Put(cache, me, same[0], "a number", kLater);
+       return same[0];
+     }},
+    {"blocks, idle ones only",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same.back(), "a number"), Put(cache, me, other[1], "one"), Put(cache, me, other[2], "");
+       for (int round = 0; round < 2; round++) Put(cache, me, other[0], "three blocks, and they are reused");
+       return same.back();
+     }},
+    {"blocks, scattered",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same[1], "a number", kLater);
+       for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], "taken");
+       cache.Remove(me, KeyFor(cache, other[0])), cache.Remove(me, KeyFor(cache, other[2]));
+       uint64_t number = 0;
+       cache.Add(me, KeyFor(cache, other[0]), 7, kLater, &number);
+       return same[0];
+     }},
+    {"blocks, none free",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 4; i++) Put(cache, me, other[i], "two blocks of it", i == 2 ? kPast : 0);
+       return same[0];
+     }},
+    {"blocks, nowhere to move",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], i % 2 == 0 ? "two blocks of it" : "one");
+       cache.Remove(me, KeyFor(cache, other[1])), cache.Remove(me, KeyFor(cache, other[3]));
+       return same[0];
+     }},
+};
+
 struct Operation {
   const char* name;
   bool piecemeal;  // item by item: a death leaves some of them
   Status (*run)(Cache& cache, const Caller& caller, const std::string& target);
 };
+
+// The second one takes the run that the first one has left.
+inline const Operation kUpdateTwice = {
+    "update 2", false, [](Cache& cache, const Caller& caller, const std::string& target) {
+      Status status = Status::kOk;
+      for (int turn = 0; turn < 2 && status == Status::kOk; turn++)
+        status = cache.Store(caller, KeyFor(cache, target), How::kReplace, "again and again", 15, kAscii, kLater);
+      return status;
+    }};
 
 inline const Operation kOperations[] = {
     {"set", false,

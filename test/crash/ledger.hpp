@@ -67,13 +67,18 @@ inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_s
 // expires, is swept and cleared; `evicting` is another that makes room instead.
 // `kept` loses nothing, so all of it is known.
 // Chains are long on purpose: they are walked under the lock, where the storm
-// wants its victims.
+// wants its victims. In bitmap mode it is blocks that the first and the third have too few of.
 enum : uint32_t { kWild, kKept, kEvicting };
+constexpr uint32_t kLongestValue = 512;
 
-inline std::vector<CacheSpec> StormCaches() {
-  CacheSpec evicting = Spec("evicting", 400, 512, 100, 64);
+inline std::vector<CacheSpec> StormCaches(bool bitmap) {
+  const uint32_t blocksize = bitmap ? 32 : kLongestValue;
+  CacheSpec wild = Spec("wild", 400, blocksize, 100, 64), kept = Spec("kept", 448, blocksize / 2, 100, 32);
+  if (bitmap) wild.blocks = 800, kept.blocks = 2 * 448 * kLongestValue / kept.blocksize;
+  CacheSpec evicting = wild;
+  evicting.name = "evicting";
   evicting.policy = kLru;
-  return {Spec("wild", 400, 512, 100, 64), Spec("kept", 448, 256, 100, 32), evicting};
+  return {wild, kept, evicting};
 }
 
 }  // namespace uwshm::test

@@ -202,8 +202,7 @@ class LockBoundaries {
       // While the stepped one has the guard, it is the first, and we are late.
       RecordIndex record = 0;
       if (!locks().BurySlot(dead_slot_, instance_.Nobody(0)) ||
-          locks().Enqueue(lock_, next, Share::kNo, true, instance_.Nobody(0), &record) != Status::kBusy ||
-          record == 0)
+          locks().Enqueue(lock_, next, Share::kNo, true, instance_.Nobody(0), &record) != Status::kBusy || record == 0)
         continue;
       boundaries_++;
       while (inside && burier->Step()) {

@@ -6,6 +6,13 @@
 // and somebody else must be able to do the same, at once and after the dead
 // were reclaimed.
 //
+// These are all the stores into the segment, and the calls that make them:
+//
+//   slots, count   define, label, histogram
+//   used bitmap    count: the first of a thread, which also is its first cell
+//   cells          count
+//   base           add to min, and store, the collectors' own
+//
 // Ends with 0 when all that holds, 1 when something does not, 2 when it could
 // not begin. The last line is JSON.
 #include <cinttypes>
@@ -20,23 +27,40 @@ namespace {
 
 MetricSpec Counted(const char* name) { return {name, "1.2", MetricType::kCounter, MetricSource::kCounted}; }
 
-const std::vector<MetricSpec> kNew{Counted("a new one"), Counted("and a second"), Counted("a third of them")};
-constexpr uint32_t kOld = 1;
+MetricSpec Bucket(const char* name, uint32_t before) {
+  return {name, "", MetricType::kCounter, MetricSource::kBucket, 0, before, 0, 0};
+}
+
+const std::vector<MetricSpec> kThree{Counted("a new one"), Counted("and a second"), Counted("a third of them")};
+const std::vector<MetricSpec> kLabel{Counted("old{of=\"a child\"}")};
+const std::vector<MetricSpec> kHistogram{Bucket("took_bucket{le=\"10\"}", 0), Bucket("took_bucket{le=\"+Inf\"}", 1),
+                                         Counted("took_sum")};
+constexpr uint32_t kFamily = 0, kOld = 1, kCollected = 2, kDefined = 3;
 constexpr int64_t kCells = 30;
+
+// The family has room for one child.
+Status DefineAgain(Instance& instance, const std::vector<MetricSpec>& specs, uint32_t* first) {
+  return instance.DefineMetrics(specs, &specs == &kLabel ? kFamily : Metrics::kNone, 1, first);
+}
+
+template <const std::vector<MetricSpec>& specs>
+void Define(Instance& instance, const Caller&) {
+  uint32_t first = 0;
+  DefineAgain(instance, specs, &first);
+}
 
 struct Call {
   const char* name;
   void (*run)(Instance&, const Caller&);
-  int64_t after;  // the value of kOld; before it is 42
+  int64_t after;  // the value of `changed`; before it is 42
+  uint32_t changed = kOld;
+  const std::vector<MetricSpec>* defined = &kThree;  // by the call, or by who comes after it
 };
 
 const Call kCalls[] = {
-    {"define",
-     [](Instance& instance, const Caller&) {
-       uint32_t first = 0;
-       instance.DefineMetrics(kNew, Metrics::kNone, 0, &first);
-     },
-     42},
+    {"define", Define<kThree>, 42},
+    {"label", Define<kLabel>, 42, kOld, &kLabel},
+    {"histogram", Define<kHistogram>, 42, kOld, &kHistogram},
     {"count",
      [](Instance& instance, const Caller& me) {
        int64_t* cell = instance.metrics().Row(me.thread) + instance.metrics().CellOf(kOld);
@@ -49,6 +73,7 @@ const Call kCalls[] = {
     {"div", [](Instance& instance, const Caller&) { instance.metrics().Change(kOld, MetricChange::kDiv, -5); }, -8},
     {"max", [](Instance& instance, const Caller&) { instance.metrics().Change(kOld, MetricChange::kMax, 60); }, 60},
     {"min", [](Instance& instance, const Caller&) { instance.metrics().Change(kOld, MetricChange::kMin, 9); }, 9},
+    {"store", [](Instance& instance, const Caller&) { instance.metrics().Store(kCollected, 77); }, 77, kCollected},
 };
 
 class Deaths {
@@ -57,10 +82,13 @@ class Deaths {
     CreateOrEnd(instance_, {}, 4, TestMs, LockTable::Engines()[0], {12, 10});
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");
     uint32_t first = 0;
-    Need(instance_.DefineMetrics({Counted("zero"), Counted("old")}, Metrics::kNone, 0, &first) == Status::kOk,
+    const MetricSpec collected{"collected", "", MetricType::kGauge, MetricSource::kStored};
+    Need(instance_.DefineMetrics({Counted("family"), Counted("old"), collected}, Metrics::kNone, 0, &first) ==
+             Status::kOk,
          "nothing can be defined");
     metrics().Row(caller_.thread)[metrics().CellOf(kOld)] = kCells;
     metrics().Change(kOld, MetricChange::kSet, 42);
+    metrics().Store(kCollected, 42);
   }
 
   int Run() {
@@ -81,10 +109,10 @@ class Deaths {
         Judge();
         Restore(instance_, alive);
       } while (victim.Step());
-      if (metrics().Value(kOld, instance_) != call.after) Fail("it does not do what it should");
+      if (metrics().Value(call.changed, instance_) != call.after) Fail("it does not do what it should");
       victim.Kill();
       boundaries_ += at;
-      printf("%-8s %8" PRIu64 " boundaries\n", call.name, at);
+      printf("%-10s %8" PRIu64 " boundaries\n", call.name, at);
       Restore(instance_, start);
     }
     printf("{\"boundaries\":%" PRIu64 ",\"failures\":%u}\n", boundaries_, failures_);
@@ -97,18 +125,25 @@ class Deaths {
   void Judge() {
     const std::string fault = metrics().Check(instance_);
     if (!fault.empty()) Fail(fault.c_str());
-    const int64_t value = metrics().Value(kOld, instance_);
+    const int64_t value = metrics().Value(call_->changed, instance_);
     if (value != 42 && value != call_->after) Fail("a value from neither before nor after");
+    const std::vector<MetricSpec>& defined = *call_->defined;
     const uint32_t count = metrics().Count();
-    if (count != 2 && count != 2 + kNew.size()) Fail("half of what was defined together");
+    if (count != kDefined && count != kDefined + defined.size()) Fail("half of what was defined together");
     uint32_t first = 0;
-    const Status status = instance_.DefineMetrics(kNew, Metrics::kNone, 0, &first);
-    if (status != (count == 2 ? Status::kOk : Status::kExists) || first != 2) Fail("it cannot be defined again");
-    for (uint32_t i = 0; i < kNew.size(); i++)
-      if (metrics().SpecOf(2 + i).name != kNew[i].name || metrics().SpecOf(2 + i).oid != kNew[i].oid)
-        Fail("another name than was given");
+    const Status status = DefineAgain(instance_, defined, &first);
+    if (status != (count == kDefined ? Status::kOk : Status::kExists) || first != kDefined)
+      Fail("it cannot be defined again");
+    for (uint32_t i = 0; i < defined.size(); i++) {
+      const MetricSpec spec = metrics().SpecOf(kDefined + i);
+      if (spec.name != defined[i].name || spec.oid != defined[i].oid || spec.source != defined[i].source ||
+          spec.first != defined[i].first)
+        Fail("another than was given");
+    }
     if (metrics().Change(kOld, MetricChange::kSet, 5) != Status::kOk || metrics().Value(kOld, instance_) != 5)
       Fail("a survivor cannot set it");
+    if (metrics().Store(kCollected, 6) != Status::kOk || metrics().Value(kCollected, instance_) != 6)
+      Fail("its collector cannot store");
   }
 
   void Fail(const char* what) {

@@ -31,7 +31,7 @@ class StoreDeaths {
   StoreDeaths(uint64_t stride, Policy policy) : stride_(stride), evicts_(policy != kRefuse) {
     test_clock_ms = kNow;
     copy_ = memfd_create("copy", MFD_CLOEXEC);
-    CacheSpec spec = SmallCache(policy);
+    CacheSpec spec = SmallCache(policy, false);
     spec.store = {memfd_create("store", MFD_CLOEXEC), kThisBoot, 1, true};
     CreateOrEnd(instance_, {spec}, 4, TestMs);
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot");

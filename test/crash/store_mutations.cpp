@@ -154,7 +154,7 @@ class Mutations {
                            places_.keys,
                            places_.order,
                            places_.notes,
-                           places_.blocks + geometry_.slots() * places_.block_stride};
+                           places_.blocks + geometry_.slots() * geometry_.block_stride()};
     const uint32_t area = dice_.Below(7);
     return static_cast<uint32_t>(from[area]) + dice_.Below(static_cast<uint32_t>(to[area] - from[area]) + 1) %
                                                    static_cast<uint32_t>(image_.size() - from[area]);

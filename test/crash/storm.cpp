@@ -1,7 +1,7 @@
 // Kills processes at random moments while all of them work on the same caches,
 // and looks after each death whether anybody noticed more than a short wait.
 //
-//   storm [KILLS] [--engine NAME] [--mode one|two|waiters|rescuer] [--rests] [--seed N]
+//   storm [KILLS] [--engine NAME] [--mode one|two|waiters|rescuer] [--bitmap] [--rests] [--seed N]
 //
 //   one      a worker that is not asleep      (the default)
 //   two      two of them at once
@@ -11,7 +11,7 @@
 // Workers never rest: eight of them fight for the processors as well, and are
 // preempted inside their locks. That is where the storm wants to find them, but
 // it makes the gap a wait for the scheduler too. With --rests they do now and
-// then, and the gap is what a death costs.
+// then, and the gap is what a death costs. With --bitmap values take several blocks.
 // Without KILLS 600, with UWSHM_FULL=1 10,000. Ends with 0 when every promise
 // held, 1 when one was broken (the line before the last says which and at
 // which kill), 2 when it could not begin, 3 when the watchdog had to end it.
@@ -43,7 +43,7 @@ struct Options {
   uint32_t kills = getenv("UWSHM_FULL") ? 10000 : 600;
   const LockEngine* engine = LockTable::Engines()[0];
   Mode mode = Mode::kOne;
-  bool rests = false;
+  bool rests = false, bitmap = false;
   uint64_t seed = 1;
 };
 
@@ -52,8 +52,8 @@ class Storm {
   explicit Storm(const Options& options) : options_(options), dice_(options.seed), ledger_(Ledger::Make()) {
     if (options.engine->kernel != nullptr) options.engine->kernel->reap();  // of storms that were ended
     Trouble trouble;
-    Need(instance_.Create(kInstance, {kWorkers + 8, 8, 4, 0, options.engine, StormCaches()}, MeAmongMortals(),
-                          &trouble) == Status::kOk,
+    Need(instance_.Create(kInstance, {kWorkers + 8, 8, 4, 0, options.engine, StormCaches(options.bitmap)},
+                          MeAmongMortals(), &trouble) == Status::kOk,
          "no instance could be made");
     Need(instance_.EnterThread(&caller_) == Status::kOk, "no thread slot for the killer");
     for (auto& cache : instance_.caches()) probes_.push_back(ProbeNames(*cache));
@@ -128,7 +128,7 @@ class Storm {
     const bool serve_first = dice_.Below(2) == 0;
     if (serve_first) gaps_us_.push_back(Probe(since_us));
     uint32_t left = 0;
-    for (uint32_t i = 0; i <= two; i++) Reap(pids_[victims[i]]), left += LeftSomething(victims[i]);
+    for (uint32_t i = 0; i <= two; i++) Reap(&pids_[victims[i]]), left += LeftSomething(victims[i]);
     const uint64_t reaped_us = NowUs();
     deaths_us_.push_back(reaped_us - since_us);
     if (options_.mode == Mode::kRescuer) KillRescuers();
@@ -151,10 +151,11 @@ class Storm {
     }
   }
 
-  void Reap(pid_t pid) {
+  void Reap(pid_t* pid) {
     Beat("reaping");
     int status = 0;
-    waitpid(pid, &status, 0);
+    waitpid(*pid, &status, 0);
+    *pid = 0;
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL) Broken("a worker ended by itself");
   }
 
@@ -168,10 +169,13 @@ class Storm {
       if (instance_.locks().OwnerThreadOf(lock) == thread) return true;
     for (auto& cache : instance_.caches()) {
       const Cell& cell = CellsOf(*cache)[thread];
-      if (cell.intent.armed != 0 || cell.reserved != 0) return true;
+      if (cell.intent.armed != 0 || cell.reserved != 0 || HoldsRun(cell)) return true;
     }
     return false;
   }
+
+  // What is idle anybody may take; all else the dead one has in hand.
+  static bool HoldsRun(const Cell& cell) { return cell.fresh != 0 || (cell.old != 0 && (cell.old & kIdle) == 0); }
 
   uint64_t Repairs() {
     uint64_t repairs = 0;
@@ -185,27 +189,34 @@ class Storm {
       ledger_->rescue++;
       for (uint32_t turns = dice_.Below(2000); turns > 0; turns--) std::atomic_signal_fence(std::memory_order_seq_cst);
       kill(rescuer_, SIGKILL);
-      Reap(rescuer_);
+      Reap(&rescuer_);
       rescuers_killed_++;
       if (depth < 2) SpawnRescuer();
     }
   }
 
-  // Until nobody dead has a slot left.
+  // Until nobody dead has a slot left. Whoever meets a lock of a dead owner takes that owner's
+  // life mutex for a moment; so who asks for it (Alive) may find a dead process alive.
   void Bury() {
     Beat("burying the dead");
     const uint64_t until_us = NowUs() + 1000000;
-    for (;;) {
+    do {
       instance_.Reclaim();
-      bool buried = true;
-      ProcessTable& processes = instance_.processes();
-      for (uint32_t slot = 0; slot < processes.geometry().processes; slot++)
-        if (slot != processes.own_slot() && processes.process(slot).claimed != 0 && !processes.Alive(slot))
-          buried = false;
-      if (buried) return;
-      if (NowUs() > until_us) stuck_++, Broken("the dead could not be settled within a second");
-      if (!fault_.empty()) return;
+      if (DeadWithASlot() == 0) return;
+    } while (NowUs() < until_us);
+    stuck_++, Broken("the dead could not be settled within a second");
+  }
+
+  uint32_t DeadWithASlot() {
+    uint32_t dead = 0;
+    ProcessTable& processes = instance_.processes();
+    for (uint32_t slot = 0; slot < processes.geometry().processes; slot++) {
+      const auto pid = static_cast<pid_t>(processes.process(slot).claimed.load());
+      const bool lives =
+          pid == getpid() || pid == rescuer_ || std::find(pids_, pids_ + kWorkers, pid) != pids_ + kWorkers;
+      dead += pid != 0 && !lives;
     }
+    return dead;
   }
 
   // A thread slot that is free has nothing half done: I6, one death at a time.
@@ -214,10 +225,10 @@ class Storm {
     if (thread == UINT32_MAX) return;
     for (auto& cache : instance_.caches()) {
       const Cell& cell = CellsOf(*cache)[thread];
-      const bool armed = cell.intent.armed != 0, reserved = cell.reserved != 0;
+      const bool armed = cell.intent.armed != 0, reserved = cell.reserved != 0 || HoldsRun(cell);
       if (!(armed || reserved) || HasNewOwner(thread, id)) continue;
       if (armed) Broken("an intent for " + cache->name() + " outlives its thread");
-      if (reserved) lost_++, Broken("a slot of " + cache->name() + " stays reserved for a dead thread");
+      if (reserved) lost_++, Broken("a slot or a run of " + cache->name() + " stays reserved for a dead thread");
     }
   }
 
@@ -337,7 +348,8 @@ class Storm {
 
   void EndAll() {
     Beat("ending");
-    for (pid_t pid : pids_) kill(pid, SIGKILL);
+    for (pid_t pid : pids_)
+      if (pid > 0) kill(pid, SIGKILL);
     if (rescuer_ > 0) kill(rescuer_, SIGKILL);
     while (wait(nullptr) > 0) {
     }
@@ -354,8 +366,8 @@ class Storm {
     const double seconds = static_cast<double>(NowUs() - started_us_) / 1e6;
     const char* mode = kModes[static_cast<int>(options_.mode)];
 
-    printf("%-28s %s, %s, seed %" PRIu64 ", %s\n", "mode", mode, options_.engine->title, options_.seed,
-           kRepair ? "with repair" : "repair compiled out");
+    printf("%-28s %s, %s%s, seed %" PRIu64 ", %s\n", "mode", mode, options_.bitmap ? "bitmap, " : "",
+           options_.engine->title, options_.seed, kRepair ? "with repair" : "repair compiled out");
     printf("%-28s %u in %.1f s, beside %" PRIu64 " calls (%" PRIu64 " found the cache full)\n", "kills", kills_,
            seconds, calls, full);
     if (rescuers_killed_) printf("%-28s %u\n", "killed while repairing", rescuers_killed_);
@@ -367,11 +379,12 @@ class Storm {
     PrintTimes("from kill to reaped", deaths_us_);
     if (fault_.empty()) printf("every promise held\n");
     else printf("BROKEN at kill %u: %s\n", fault_kill_, fault_.c_str());
-    printf("{\"mode\":\"%s\",\"engine\":\"%s\",\"rests\":%s,\"seed\":%" PRIu64
+    printf("{\"mode\":\"%s\",\"engine\":\"%s\",\"bitmap\":%s,\"rests\":%s,\"seed\":%" PRIu64
            ",\"repair\":%s,\"held\":%s,\"kills\":%u,\"seconds\":%.1f,\"calls\":%" PRIu64 ",\"inside\":%" PRIu64
            ",\"insidePercent\":%.1f,\"rescuersKilled\":%u,\"stuck\":%u,\"wrong\":%u,\"lost\":%u,\"checks\":%u",
-           mode, options_.engine->name, Bool(options_.rests), options_.seed, Bool(kRepair), Bool(fault_.empty()),
-           kills_, seconds, calls, inside_, inside, rescuers_killed_, stuck_, wrong_, lost_, checks_);
+           mode, options_.engine->name, Bool(options_.bitmap), Bool(options_.rests), options_.seed, Bool(kRepair),
+           Bool(fault_.empty()), kills_, seconds, calls, inside_, inside, rescuers_killed_, stuck_, wrong_, lost_,
+           checks_);
     if (!fault_.empty()) printf(",\"brokenAt\":%u", fault_kill_);
     printf(",\"gapMs\":%s,\"calmMs\":%s}\n", JsonTimes(gaps_us_).c_str(), JsonTimes(calm_us_).c_str());
     return fault_.empty() ? 0 : 1;
@@ -432,6 +445,7 @@ Options Parse(int count, char** words) {
     const char* next = i + 1 < count ? words[i + 1] : "";
     if (word == "--seed") options.seed = strtoull(next, nullptr, 10), i++;
     else if (word == "--rests") options.rests = true;
+    else if (word == "--bitmap") options.bitmap = true;
     else if (word == "--engine") options.engine = EngineOrEnd(next), i++;
     else if (word == "--mode") {
       size_t mode = 0;
@@ -441,7 +455,7 @@ Options Parse(int count, char** words) {
     } else {
       options.kills = static_cast<uint32_t>(strtoul(words[i], nullptr, 10));
       Need(options.kills > 0,
-           "usage: storm [KILLS] [--engine NAME] [--mode one|two|waiters|rescuer] [--rests] [--seed N]");
+           "usage: storm [KILLS] [--engine NAME] [--mode one|two|waiters|rescuer] [--bitmap] [--rests] [--seed N]");
     }
   }
   return options;

@@ -4,6 +4,7 @@
 
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <csignal>
 
 #include "../native/proof.hpp"
@@ -275,7 +276,7 @@ class StormWorker {
 
   // Mostly small: a long copy is time spent outside of every lock.
   uint32_t SomeSize(const Cache& cache) {
-    const uint32_t most = cache.geometry().blocksize - sizeof(Proof);
+    const uint32_t most = std::min(cache.largest_value(), kLongestValue) - sizeof(Proof);
     return sizeof(Proof) + dice_.Below(dice_.Below(4) == 0 ? most + 1 : 40);
   }
 

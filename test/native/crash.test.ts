@@ -36,6 +36,13 @@ for (const engine of ['ipcsem', 'posixsem', 'futex'])
       t.diagnostic(output.trim().split('\n').at(-2) ?? '')
     })
 
+test('the engine survives storm --bitmap, whose values take several blocks', (t) => {
+  make('out/plain/storm')
+  const { status, output } = run('out/plain/storm', process.env.UWSHM_FULL ? '10000' : '300', '--bitmap')
+  assert.equal(status, 0, output)
+  t.diagnostic(output.trim().split('\n').at(-2) ?? '')
+})
+
 test('with few process ids, each soon used again, nobody is taken for another', (t) => {
   // Before Linux 6.14 there is one range for the whole machine, which is not ours to shrink.
   const [major = 0, minor = 0] = release().split('.').map(Number)

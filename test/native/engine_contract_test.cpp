@@ -206,6 +206,28 @@ TEST_P(EngineContract, ADeadOwnersLockIsTakenAndRepairedOnce) {
   EXPECT_EQ(behind_.calls, calls);
 }
 
+TEST_P(EngineContract, ItsFiguresTellWhatItWasUsedFor) {
+  for (int i = 0; i < 3; i++) Guard(locks_, 1, Me(3), behind_).Release();
+  auto figures = [this] { return locks_.CountsOf(0, 3); };
+  EXPECT_EQ(figures().acquisitions, 3u);
+  EXPECT_EQ(figures().contended, 0u);
+  auto holder = Holder();
+  std::thread later([&] { usleep(50000), ** let_go_ = 1; });
+  EXPECT_EQ(Guard(locks_, 1, Me(3), behind_).status(), Status::kOk);
+  later.join();
+  EXPECT_EQ(figures().acquisitions, 5u);
+  EXPECT_EQ(figures().contended, 1u);
+  EXPECT_GE(figures().waited_ms, 40u);
+  EXPECT_EQ(figures().recoveries, 0u);
+  **let_go_ = 0;
+  Holder()->Kill();
+  EXPECT_EQ(Guard(locks_, 1, Me(3), behind_).status(), Status::kOk);
+#ifndef UWSHM_NO_REPAIR
+  EXPECT_EQ(figures().recoveries, 1u);
+#endif
+  EXPECT_EQ(locks_.CountsOf(2, 1).acquisitions, 0u);
+}
+
 // The slot of the dead may long belong to somebody else, of the same pid even.
 TEST_P(EngineContract, ADeadOwnersLockIsTakenWhenItsSlotHasANewOwner) {
   Holder()->Kill();

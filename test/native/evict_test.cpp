@@ -13,9 +13,11 @@ namespace {
 
 class EvictTest : public ::testing::Test {
  protected:
-  void Make(Policy policy, uint32_t items, uint32_t hashsize = 16, uint32_t callers = 1) {
+  void Make(Policy policy, uint32_t items, uint32_t hashsize = 16, uint32_t callers = 1,
+            HashKind hash = HashKind::kKeyed) {
     test_clock_ms = 1000;
     CacheSpec spec = Spec("subject", items, 100, 100, hashsize);
+    spec.rules.hash = static_cast<uint32_t>(hash);
     spec.policy = policy;
     CreateOrEnd(instance_, {spec}, 2, TestMs);
     callers_.resize(callers);
@@ -55,6 +57,20 @@ class EvictTest : public ::testing::Test {
   Instance instance_;
   std::vector<Caller> callers_;
 };
+
+// Each thread that writes has a spare slot, in which there is no item.
+TEST_F(EvictTest, TheHandPassesTheSparesOfThreadsWhenAllElseWasRead) {
+  Make(kSieve, 6, 16, 4);
+  for (int round = 0; round < 20; round++) {
+    for (size_t by = 0; by < 4; by++) {
+      const std::string name = std::to_string(round) + "-" + std::to_string(by);
+      ASSERT_EQ(Put(name, How::kAdd, 0, by), Status::kOk) << name;
+      std::vector<std::string> names;
+      cache().Keys(callers_[0], &names);
+      for (const std::string& each : names) ASSERT_TRUE(Get(each));
+    }
+  }
+}
 
 TEST_F(EvictTest, TheLeastRecentlyUsedGoesAndIsCounted) {
   Make(kLru, 3);
@@ -275,6 +291,83 @@ TEST_F(EvictTest, AStripeThatIsHeldDoesNotHoldUpWhoNeedsRoom) {
   EXPECT_TRUE(Get("key-0")) << "its stripe was busy, so another went";
   enough = true;
   holder.join();
+}
+
+// Keys of one chain, as somebody chooses them who knows the hash.
+class CrowdTest : public EvictTest {
+ protected:
+  static constexpr uint32_t kMost = 1024;
+
+  void MakeCrowd(Policy policy) {
+    Make(policy, 2000, 32, 2, HashKind::kDjb33x);
+    ASSERT_EQ(cache().geometry().longest_chain(), kMost);
+    for (int i = 0; chosen_.size() < 3 * kMost; i++) {
+      const std::string name = "chosen-" + std::to_string(i);
+      if (KeyOf(name).bucket == 5) chosen_.push_back(name);
+    }
+    for (int i = 0; i < 100; i++) {
+      const std::string name = "other-" + std::to_string(i);
+      if (KeyOf(name).bucket != 5) others_.push_back(name), Put(name);
+    }
+    for (uint32_t i = 0; i < kMost; i++) ASSERT_EQ(Put(chosen_[i], How::kAdd, 0, i % 2), Status::kOk);
+  }
+  void ExpectOthers() {
+    for (const std::string& name : others_) EXPECT_TRUE(Get(name)) << name;
+    EXPECT_EQ(Figures().longest_chain, kMost);
+  }
+
+  std::vector<std::string> chosen_, others_;
+};
+
+TEST_F(CrowdTest, InAChainThatTakesNoMoreItsLeastRecentlyUsedGoes) {
+  for (Policy policy : {kLru, kLruStrict}) {
+    chosen_.clear(), others_.clear();
+    MakeCrowd(policy);
+    // Every third was used, by a thread of whom only a note tells.
+    for (uint32_t i = 0; i < kMost; i += 3) EXPECT_TRUE(Get(chosen_[i], 1));
+    const uint32_t unused = kMost - (kMost + 2) / 3;
+    for (uint32_t i = 0; i < unused; i++) ASSERT_EQ(Put(chosen_[kMost + i]), Status::kOk) << i;
+    for (uint32_t i = 0; i < kMost + unused; i++)
+      ASSERT_EQ(Get(chosen_[i], 0, Cache::kUncounted), i >= kMost || i % 3 == 0) << i;
+    EXPECT_EQ(Figures().evictions, unused);
+    ExpectOthers();
+    if (policy == kLru) TearDown(), instance_.~Instance(), new (&instance_) Instance;
+  }
+}
+
+TEST_F(CrowdTest, SieveLetsWhoWasReadStay) {
+  MakeCrowd(kSieve);
+  for (uint32_t i = 0; i < kMost; i += 2) EXPECT_TRUE(Get(chosen_[i]));
+  for (uint32_t i = 0; i < kMost / 2; i++) ASSERT_EQ(Put(chosen_[kMost + i]), Status::kOk);
+  for (uint32_t i = 0; i < kMost; i++) ASSERT_EQ(Get(chosen_[i], 0, Cache::kUncounted), i % 2 == 0) << i;
+  ExpectOthers();
+}
+
+TEST_F(CrowdTest, WithoutAPolicyOnlyWhatHasExpiredMakesRoom) {
+  MakeCrowd(kRefuse);
+  EXPECT_EQ(Put(chosen_[kMost]), Status::kCrowded);
+  EXPECT_EQ(Put(chosen_[500], How::kReplace, 2000), Status::kOk);
+  EXPECT_EQ(Put(chosen_[kMost]), Status::kCrowded);
+  test_clock_ms = 2000;
+  EXPECT_EQ(Put(chosen_[kMost]), Status::kOk);
+  EXPECT_EQ(Figures().expired, 1u);
+  EXPECT_EQ(Put(chosen_[kMost + 1]), Status::kCrowded);
+  EXPECT_FALSE(Get(chosen_[500]));
+  ExpectOthers();
+}
+
+TEST_F(CrowdTest, SeveralWhoCrowdOneChainAllFindRoom) {
+  MakeCrowd(kLru);
+  std::vector<std::thread> threads;
+  std::atomic<uint32_t> refused{0};
+  for (size_t by : {0, 1})
+    threads.emplace_back([&, by] {
+      for (uint32_t i = 0; i < 20000; i++)
+        if (Put(chosen_[(i * 7 + by * 1500) % chosen_.size()], How::kReplace, 0, by) != Status::kOk) refused++;
+    });
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(refused, 0u);
+  ExpectOthers();
 }
 
 TEST_F(EvictTest, CheckSeesAnOrderThatIsNone) {

@@ -109,7 +109,8 @@ TEST_F(Store, AnyBitOfAnItemMayFlipAndItIsRightOrGone) {
     for (uint64_t byte = 0; byte < sizeof(Item); byte++) places.push_back(at.items + slot * sizeof(Item) + byte);
     for (uint64_t byte = 0; byte < kMiddleKey; byte++) places.push_back(at.keys + slot * kMiddleKey + byte);
     for (uint64_t byte = 0; byte < key_size; byte++) places.push_back(at.long_keys + slot * at.long_key_stride + byte);
-    for (uint64_t byte = 0; byte < 22; byte++) places.push_back(at.blocks + slot * at.block_stride + byte);
+    for (uint64_t byte = 0; byte < 22; byte++)
+      places.push_back(at.blocks + slot * world.cache().geometry().block_stride() + byte);
     uint32_t damaged = 0;
     for (uint64_t place : places)
       for (int bit = 0; bit < 8; bit++) {
@@ -147,23 +148,25 @@ TEST_F(Store, WhatWasRemovedOrReplacedDoesNotComeBackWhateverTheLinksSay) {
 }
 
 TEST_F(Store, OfTwoVersionsOfAnItemTheLaterOneCounts) {
-  for (bool later_first : {false, true}) {
+  for (bool later_behind : {false, true}) {
     StoreWorld world;
     world.Set("key", "old");
     const Slot old = world.SlotOf("key");
     const uint32_t checksum = world.item(old).checksum;
     world.Set("key", "new");
     const Slot fresh = world.SlotOf("key");
-    ASSERT_NE(old, fresh);
+    ASSERT_GT(old, fresh);
     world.item(old).checksum = checksum;  // as a page that a power cut left as it was
-    if (later_first) {
-      // The same in the other order: the later one lies before the earlier one.
+    if (later_behind) {
+      // The same in the other order: the start comes to the earlier one first.
+      const uint32_t earlier = world.item(fresh).checksum;
       world.Set("key", "newer");
       ASSERT_EQ(old, world.SlotOf("key"));
+      world.item(fresh).checksum = earlier;
     }
     ASSERT_EQ(Status::kOk, world.Restart());
     EXPECT_EQ("", world.cache().Check());
-    EXPECT_EQ((Items{{"key", later_first ? "newer" : "new"}}), world.All());
+    EXPECT_EQ((Items{{"key", later_behind ? "newer" : "new"}}), world.All());
   }
 }
 
@@ -212,10 +215,12 @@ TEST_F(Store, OfACounterThatSomebodyDiedOverOneOfTheTwoValuesIsThere) {
   for (bool was_stored : {false, true})
     for (bool everybody : {false, true}) {
       StoreWorld world;
-      const Key key = KeyFor(world.cache(), "count");
+      const std::string name = "count";  // a key does not keep its bytes
+      const Key key = KeyFor(world.cache(), name);
       uint64_t result;
       world.cache().Add(world.me, key, 5, 0, &result);
-      const Slot slot = world.SlotOf("count");
+      const Slot slot = world.SlotOf(name);
+      ASSERT_NE(0u, slot);
       const uint32_t before = world.item(slot).checksum;
       world.cache().Add(world.me, key, 1, 0, &result);
       const uint32_t after = world.item(slot).checksum;
@@ -228,7 +233,8 @@ TEST_F(Store, OfACounterThatSomebodyDiedOverOneOfTheTwoValuesIsThere) {
       intent.armed = lock + 1;
       world.item(slot).checksum = before;
       const uint64_t value = was_stored ? 6 : 5;
-      memcpy(world.base() + world.places().blocks + slot * world.places().block_stride, &value, sizeof value);
+      memcpy(world.base() + world.places().blocks + slot * world.cache().geometry().block_stride(), &value,
+             sizeof value);
       if (!everybody) {
         // Whoever takes the lock next makes it right, whatever it wants there itself.
         world.instance->locks().segment().At<LockRecord>(sizeof(SegmentHeader))[lock].owner = world.me.OwnerWord();
@@ -241,7 +247,7 @@ TEST_F(Store, OfACounterThatSomebodyDiedOverOneOfTheTwoValuesIsThere) {
       ASSERT_EQ(Status::kOk, world.Restart());
       EXPECT_EQ("", world.cache().Check());
       EXPECT_EQ(0u, world.cache().Figures(16).damaged);
-      world.cache().Add(world.me, KeyFor(world.cache(), "count"), 0, 0, &result);
+      world.cache().Add(world.me, key, 0, 0, &result);
       EXPECT_EQ(value, result) << was_stored << everybody;
     }
 }

@@ -20,6 +20,7 @@ test('--cache makes the cache named default, which is the first one', async (t) 
   const master = await run(t, [
     ...http,
     ...['--stats', '127.0.0.1:0', '--cache2', 'name=other,items=5', ...old],
+    ...['--cache2', 'name=runs,items=5,blocks=8,blocksize=10,bitmap=1'],
     app('calls.mjs'),
   ]).serving(1)
   for (const key of ['a', 'b', 'c']) assert.equal(await call(master, 'cacheSet', key, 'v'), true)
@@ -32,8 +33,13 @@ test('--cache makes the cache named default, which is the first one', async (t) 
     [
       ['default', 3, 16],
       ['other', 5, 65536],
+      ['runs', 5, 10],
     ],
   )
+  assert.equal(await call(master, 'cacheSet', 'key', 'x'.repeat(21), 0, 'runs'), true)
+  const runs = async () => (await master.stats()).caches[2] as unknown as Record<string, number>
+  await until('three blocks of eight are taken', async () => (await runs()).blocks_taken === 3)
+  assert.deepEqual([(await runs()).blocks, (await runs()).moves], [8, 0])
   const changed = rows.map(({ last_modified_at }) => Number(last_modified_at))
   assert.ok(Math.abs(changed[0]! - Date.now() / 1000) < 30 && changed[1] === 0, String(changed))
   const [{ refused, full }] = rows as [{ refused: Record<string, number>; full: number }]

@@ -14,6 +14,7 @@ create({
     { name: 'from ten', items: 10, math_initial: 10n },
     { name: 'ordered', items: 10, hash: 'djb33x', hashsize: 65536 },
     { name: 'chosen', items: 5000, blocksize: 8, hash: 'murmur2', lastmod: true },
+    { name: 'runs', items: 50, blocksize: 100, blocks: 200, bitmap: true },
   ],
 })
 const pages = uwsgi.cache('pages')
@@ -385,7 +386,7 @@ test('an unknown cache is named, with those there are', () => {
   assert.throws(() => uwsgi.cacheGet('k', 'pagse'), {
     name: 'UwsgiError',
     code: 'UNKNOWN_CACHE',
-    message: 'no cache named pagse; known: pages, tiny, huge, from ten, ordered, chosen',
+    message: 'no cache named pagse; known: pages, tiny, huge, from ten, ordered, chosen, runs',
   })
 })
 
@@ -416,4 +417,32 @@ test('wrong arguments are told in a sentence', () => {
 
 test('one process is attached once', () => {
   assert.throws(() => create(), code('ALREADY_ATTACHED'))
+})
+
+test('in bitmap mode a value takes as many blocks as it needs, up to all of them', () => {
+  const runs = uwsgi.cache('runs')
+  const figures = () => {
+    const { blocks, blocksTaken, bitmap, moves } = native.cacheFigures(6)
+    return { blocks, blocksTaken, bitmap, moves }
+  }
+  for (const value of ['', 'short', 'x'.repeat(101), 'é'.repeat(4000)]) {
+    assert.equal(runs.update('key', value), true)
+    assert.equal(runs.getString('key'), value)
+    assert.deepEqual(runs.get('key'), Buffer.from(value))
+  }
+  assert.deepEqual(figures(), { blocks: 200, blocksTaken: 80, bitmap: true, moves: 0 })
+  assert.equal(runs.pop('key')?.toString(), 'é'.repeat(4000))
+  assert.equal(runs.set('all', Buffer.alloc(20_000, 'y')), true)
+  assert.equal(runs.set('all', Buffer.alloc(20_001, 'y')), false)
+  assert.equal(runs.refusal, 'VALUE_TOO_LARGE')
+  assert.equal(runs.update('all', 'z', 60), false)
+  assert.equal(runs.refusal, 'FULL')
+  assert.deepEqual([runs.getString('all'), runs.ttl('all')], ['y'.repeat(20_000), Infinity])
+  assert.equal(runs.del('all'), true)
+
+  for (let n = 0; n < 50; n++) runs.set(`item ${n}`, 'i'.repeat(400))
+  for (let n = 0; n < 50; n += 2) runs.del(`item ${n}`)
+  assert.equal(runs.set('joined', 'j'.repeat(7000)), true)
+  for (let n = 1; n < 50; n += 2) assert.equal(runs.getString(`item ${n}`), 'i'.repeat(400))
+  assert.deepEqual([figures().blocksTaken, figures().moves > 0], [170, true])
 })

@@ -18,7 +18,7 @@ function run(main: string): string {
     import { Worker } from 'node:worker_threads'
     import { create, uwsgi } from ${JSON.stringify(package_)}
     import { native } from ${JSON.stringify(native_)}
-    create({ locks: 3 })
+    create({ locks: 9, cache2: ['name=n,items=10'] })
     const thread = (code) => new Worker(
       \`const { parentPort } = require('node:worker_threads')
       import(${JSON.stringify(package_)}).then(async ({ uwsgi }) => { \${code} })\`, { eval: true, execArgv: [] })
@@ -112,4 +112,104 @@ test("the master's watcher needs no JavaScript: a lock of the dead is handed ove
   const took = JSON.parse(out) as number[]
   t.diagnostic(`handed over after ${took.join(', ')} ms`)
   assert.ok(took[3]! < 50, out)
+})
+
+test('taken with or without a native call, by two processes and a thread: no turn is lost, and each is counted', () => {
+  const out = run(`
+    const turns = "uwsgi.cacheInc('ready'); while (uwsgi.cacheNum('ready') < 3); for (let i = 0; i < 20000; i++) { uwsgi.lock(); uwsgi.cacheUpdate('n', String(Number(uwsgi.cacheGet('n')) + 1)); uwsgi.unlock() }"
+    uwsgi.cacheUpdate('n', '0')
+    const all = [once(child(turns), 'exit'), once(thread(turns), 'exit')]
+    while ((uwsgi.cacheNum('ready') ?? 0) < 2) await new Promise((look) => setTimeout(look, 5))
+    new Function('uwsgi', turns)(uwsgi)
+    await Promise.all(all)
+    console.log(String(uwsgi.cacheGet('n')), native.lockFigures()[0].acquisitions, native.lockLent().length)`)
+  assert.equal(out, '60000 60000 5\n')
+})
+
+test('killed before each of the stores by which JavaScript takes and lets go, none keeps the lock', () => {
+  // The arrays of locks/lent.ts are wrapped, so that each store is a step; `left` steps are granted.
+  const stepper = `
+    const raw = new WeakMap(), cas = Atomics.compareExchange
+    let left = Infinity
+    const step = () => { if (left-- === 0) process.kill(process.pid, 'SIGKILL') }
+    for (const name of ['Int32Array', 'BigInt64Array']) {
+      const Plain = globalThis[name]
+      globalThis[name] = class {
+        constructor(...from) {
+          const array = new Plain(...from)
+          const proxy = new Proxy(array, {
+            get: (_, key) => array[key],
+            set: (_, key, value) => (step(), (array[key] = value), true),
+          })
+          raw.set(proxy, array)
+          return proxy
+        }
+      }
+    }
+    Atomics.compareExchange = (array, ...rest) => (step(), cas(raw.get(array) ?? array, ...rest))
+    const { uwsgi } = await import('${package_}')
+    uwsgi.lock(LOCK)
+    uwsgi.unlock(LOCK)
+    left = LOCK
+    uwsgi.lock(LOCK)
+    uwsgi.unlock(LOCK)
+    process.exit(left)`
+  const out = run(`
+    const ends = await Promise.all(Array.from({ length: 10 }, async (_, lock) => {
+      const body = ${JSON.stringify(stepper)}.replaceAll('LOCK', lock)
+      const victim = spawn(process.execPath, ['--input-type=module', '-e', body], { stdio: 'inherit' })
+      const [code, signal] = await once(victim, 'exit')
+      const hold = await uwsgi.lockAsync(lock, { timeout: 5000 })
+      return [signal ?? code, hold?.previousOwnerDied, hold?.release()].join()
+    }))
+    console.log(ends.join(' '))`)
+  const killed = Array.from({ length: 9 }, (_, step) => `SIGKILL,${step > 0},true`)
+  assert.deepEqual(out.trim().split(' '), [...killed, '0,false,true'], 'nine steps, and one who took them all')
+})
+
+test('unlock is refused to who does not have the lock, however it was taken and counted', () => {
+  const out = run(`
+    const codes = []
+    const fails = (lock) => { try { lock.unlock() } catch ({ code }) { codes.push(code) } }
+    const plain = uwsgi.namedLock('x'), again = uwsgi.namedLock('x', { recursive: true })
+    plain.lock()
+    again.unlock()
+    const hold = await again.lockAsync()
+    fails(plain)
+    codes.push(hold.release())
+    plain.lock()
+    again.lock()
+    plain.unlock()
+    codes.push(again.isLocked())
+    plain.unlock()
+    codes.push(plain.isLocked())
+    fails(again)
+    console.log(...codes)`)
+  assert.equal(out, 'LOCK_NOT_OWNER true true false LOCK_NOT_OWNER\n')
+})
+
+test('LOCK_BUSY: somebody is stopped while it changes the queue of a lock; when it goes on, so does all', () => {
+  const out = run(`
+    const prices = uwsgi.rwLock('prices')
+    const queuing = child("const prices = uwsgi.rwLock('prices'); uwsgi.lock(5); for (;;) { prices.read.tryLock(); prices.read.unlock() }")
+    while (!uwsgi.isLocked(5)) await new Promise((look) => setTimeout(look, 5))
+    const codes = []
+    for (;;) {
+      queuing.kill('SIGSTOP')
+      // False after a second: it stands where only one may be, not somewhere else.
+      if (!prices.read.tryLock()) break
+      prices.read.unlock()
+      queuing.kill('SIGCONT')
+      await new Promise((go) => setTimeout(go, 1))
+    }
+    await prices.read.lockAsync().catch(({ code, message }) => console.log(code + ': ' + message))
+    queuing.kill('SIGCONT')
+    const hold = await prices.read.lockAsync()
+    console.log(hold.release())
+    queuing.kill('SIGKILL')
+    console.log((await prices.write.lockAsync()).release())`)
+  assert.equal(
+    out,
+    'LOCK_BUSY: lock user prices: a process stands still in the middle of a change of its queue; resume or end that process\ntrue\ntrue\n',
+  )
 })

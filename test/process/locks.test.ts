@@ -270,6 +270,7 @@ test('figures: turns, turns that were waited for, their time, recoveries', async
     contended: 1,
     recoveries: 1,
     waiters: 0,
+    engine: 'word',
   })
   assert.ok(wait_us >= 300_000 && wait_us < 3_000_000, `${wait_us}`)
   assert.ok(longest_hold_us >= 200_000 && longest_hold_us < 3_000_000, `${longest_hold_us}`)

@@ -54,6 +54,7 @@ test(`8 processes, 2 of them with 4 threads, count to ${counts} each: exact`, { 
   for (const child of children) child.send('end')
   await Promise.all(children.map((child) => once(child, 'exit')))
   assert.equal(uwsgi.metric('n').bigValue, BigInt(14 * counts))
+  t.diagnostic(`${uwsgi.metric('n').bigValue} of ${14 * counts} counts by 14 threads`)
 })
 
 test('processes killed while they count lose at most the count in flight, and who follows goes on', async (t) => {
@@ -68,11 +69,12 @@ test('processes killed while they count lose at most the count in flight, and wh
     await until('its slot is free', () => native.processes().length === 1 || native.reclaim() > 0)
   }
   const lost = first.value - second.value
+  t.diagnostic(`${kills} processes killed among ${second.value} counts: ${lost} counts in flight`)
   assert.ok(lost >= 0 && lost <= kills, `${lost}: each was between the two at most once`)
   assert.equal(native.checkMetrics(), null)
 })
 
-test('threads that are ended while they count leave what they have counted to the next', async () => {
+test('threads that are ended while they count leave what they have counted to the next', async (t) => {
   const seen = new BigInt64Array(new SharedArrayBuffer(8))
   const code = `const { workerData, parentPort } = require('node:worker_threads')
     import(${JSON.stringify(package_)}).then(({ uwsgi }) => {
@@ -88,6 +90,7 @@ test('threads that are ended while they count leave what they have counted to th
     await thread.terminate()
   }
   const lost = Atomics.load(seen, 0) - uwsgi.metric('by-threads').bigValue
+  t.diagnostic(`${rounds} threads ended among ${Atomics.load(seen, 0)} counts: ${-lost} counts in flight`)
   assert.ok(lost <= 0n && lost >= -BigInt(rounds), `${lost}: each was between the two at most once`)
 })
 

@@ -12,19 +12,21 @@ const src = join(import.meta.dirname, '../../src')
 const house: Record<string, { holds: string[]; from: string[] }> = {
   doors: {
     holds: ['cli', 'index', 'worker'],
-    from: ['master', 'worker', 'api', 'stats', 'memory', 'sockets', 'words', 'native'],
+    from: ['master', 'worker', 'api', 'stats', 'memory', 'alarms', 'sockets', 'words', 'native'],
   },
   master: {
     holds: ['master', 'crew', 'respawn', 'create'],
-    from: ['stats', 'memory', 'sockets', 'words', 'native'],
+    from: ['stats', 'memory', 'alarms', 'sockets', 'words', 'native'],
   },
   worker: {
     holds: ['app', 'fetch', 'farewell', 'inherited', 'pause'],
     from: ['memory', 'sockets', 'words', 'native'],
   },
-  api: { holds: ['api', 'group'], from: ['memory', 'words', 'native'] },
+  api: { holds: ['api', 'group'], from: ['memory', 'alarms', 'words', 'native'] },
   stats: { holds: ['stats/'], from: ['memory', 'sockets', 'words', 'native'] },
-  memory: { holds: ['cache/', 'instance', 'locks/', 'metrics/'], from: ['words', 'native'] },
+  memory: { holds: ['cache/', 'instance', 'locks/', 'metrics/'], from: ['alarms', 'operator', 'words', 'native'] },
+  alarms: { holds: ['alarms/'], from: ['operator', 'words', 'native'] },
+  operator: { holds: ['module-function', 'module-function-thread'], from: ['words'] },
   sockets: { holds: ['listen', 'handover'], from: ['words', 'native'] },
   native: { holds: ['native'], from: ['words'] },
   words: {

@@ -102,6 +102,17 @@ test('a name alone is a counter; the keys say the rest', () => {
   assert.deepEqual(all!.children, [rows.length - 5, rows.length - 4])
 })
 
+test('a value begins after the first =, and names are told apart by case', () => {
+  const { rows, collected } = plan(
+    ...['--metric', 'name=f,collector=file,arg1=/tmp/a=b=c', '--metric', 'F', '--metric', '0.-_'],
+  )
+  assert.equal(collected[0]!.options.arg1, '/tmp/a=b=c')
+  assert.deepEqual(
+    rows.slice(-3).map(([name]) => name),
+    ['f', 'F', '0.-_'],
+  )
+})
+
 test('a name that is there already is replaced where it stands', () => {
   const before = plan('--enable-metrics').rows
   const { rows, stored } = plan('--metric', 'name=worker.0.rss_size,type=gauge,oid=9.9')
@@ -124,6 +135,11 @@ test('an alias shows another metric, also by way of an alias, and its initial_va
 test('what is wrong with a --metric is told before anything starts', () => {
   const rows: [metrics: string | string[], sentence: RegExp][] = [
     ['name=a b', /--metric: name: 'a b' is not a name of letters/],
+    ['a/b', /'a\/b' is not a name of letters/],
+    ['name=', /name: '' is not a name of letters|name is missing/],
+    ['x,type=gauge', /--metric/],
+    ['name=a,freq=soon', /freq: 'soon' is not a whole number/],
+    ['name=a,arg1n=1.5', /arg1n: '1.5' is not a whole number/],
     ['name=a,oid=x.1', /oid: 'x.1' is not digits and dots/],
     ['name=a,type=sum', /type: 'sum' is not one of counter, gauge, absolute, alias/],
     ['type=gauge', /name is missing; write it like name=orders/],

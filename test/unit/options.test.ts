@@ -38,6 +38,7 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
         hashsize: 1024,
         blocks: 100,
         hash: 'keyed',
+        bitmap: false,
         purge_lru: false,
         policy: 'none',
         clear_on_full: false,
@@ -167,10 +168,12 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',
     '--cache2 name=a,items': '--cache2: items needs a value: items=N',
     '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
-    '--cache2 name=a,items=5,bitmap=1': '--cache2: bitmap is a key of uWSGI that is not built here yet; leave it out',
+    '--cache2 name=a,items=5,udp=f': '--cache2: udp is a key of uWSGI that is not built here yet; leave it out',
     '-p 100 --threads 1000': '--threads: 1000 is not at most 655 with 100 workers',
     '--locks 5 --locks-max 5': '--locks-max: 5 is not above --locks (5)',
-    '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5)',
+    '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5), or combined with bitmap=1',
+    '--cache2 name=a,items=5,bitmap=1,blocks=4': '--cache2: blocks: 4 is not at least items (5)',
+    '--cache2 name=a,items=5,bitmap=1,store=f': '--cache2: store: f is not possible with bitmap=1: leave one out',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
     '--cache2 name=a,items=5,hash=rr':
@@ -205,7 +208,7 @@ test('uwshm.create takes the same options as an object', () => {
   )
   assert.throws(() => completeOptions({ processes: 1.5 }), /processes: 1.5 is not a whole number/)
   assert.throws(() => completeOptions({ procesess: 1 } as object), /did you mean --processes/)
-  assert.throws(() => completeOptions({ cache2: [{ name: 'a', items: 1, bitmap: 1 } as never] }), /bitmap/)
+  assert.throws(() => completeOptions({ cache2: [{ name: 'a', items: 1, udp: 'f' } as never] }), /udp/)
 })
 
 test('--help names every option and every key', () => {

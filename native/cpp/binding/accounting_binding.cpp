@@ -69,8 +69,11 @@ napi_value RequestHead(napi_env env, napi_callback_info info) {
   return nullptr;
 }
 
-napi_value ExceptionRaised(napi_env, napi_callback_info) {
-  if (Accounting* rows = Rows()) rows->Exception(ProcessWorker());
+// exceptionRaised(core)
+napi_value ExceptionRaised(napi_env env, napi_callback_info info) {
+  Arguments arguments(env, info);
+  const uint32_t core = static_cast<uint32_t>(arguments.Int(0));
+  if (Accounting* rows = Rows()) rows->Exception(ProcessWorker(), core < rows->cores() ? core : Accounting::kNoCore);
   return nullptr;
 }
 
@@ -144,7 +147,7 @@ napi_value Workers(napi_env env, napi_callback_info) {
         {"accepting", row.accepting},
         {"requests", requests},
         {"deltaRequests", requests > before ? requests - before : 0},
-        {"exceptions", row.exceptions},
+        {"exceptions", rows->Exceptions(id)},
         {"inFlight", row.in_flight},
         {"overflows", Whole(row.overflows)},
         {"tx", Whole(row.tx)},

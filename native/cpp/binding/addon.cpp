@@ -86,5 +86,6 @@ NAPI_MODULE_INIT() {
   uwshm::InitStore(env, exports);
   uwshm::InitUserLocks(env, exports, environment);
   uwshm::InitLockWatcher(env, exports);
+  uwshm::InitMailbox(env, exports);
   return exports;
 }

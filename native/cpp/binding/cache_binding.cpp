@@ -156,7 +156,7 @@ bool IsAscii(const uint8_t* bytes, size_t size) {
 // own it makes every update 3 % slower.
 [[gnu::always_inline]] inline Status ValueArgument(const Call& call, size_t at, Room& room, const uint8_t** bytes,
                                                    size_t* size, uint32_t* flags) {
-  const size_t most = call.cache().geometry().blocksize;
+  const size_t most = call.cache().largest_value();
   Text text;
   uint8_t* array;
   // To learn that a value is no string takes as long as to read one: what came
@@ -265,6 +265,7 @@ napi_value ReadToSlab(napi_env env, napi_callback_info info) {
     found = now;
     if (now.size <= home.slab_room) CopyOut(home.slab, bytes, now.size);
   });
+  if (status == Status::kOk && found.size > home.slab_room) call.cache().TakeBackHit(call.caller());
   return Moved(call, status, found.size);
 }
 

@@ -94,5 +94,6 @@ void InitMetrics(napi_env env, napi_value exports);
 void InitStore(napi_env env, napi_value exports);
 void InitUserLocks(napi_env env, napi_value exports, Environment* environment);
 void InitLockWatcher(napi_env env, napi_value exports);
+void InitMailbox(napi_env env, napi_value exports);
 
 }  // namespace uwshm

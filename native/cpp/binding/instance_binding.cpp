@@ -153,12 +153,13 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
       return Throw(home, Status::kTooLarge, trouble), Undefined(info);
     }
     Draw(&spec.seed, sizeof spec.seed);
-    spec.store = {number(11) < 0 ? -1 : static_cast<int>(number(11)), ThisBoot(), static_cast<uint32_t>(getpid()),
-                  Napi::Value(row[12u]).As<Napi::Boolean>()};
+    spec.store = {number(12) < 0 ? -1 : static_cast<int>(number(12)), ThisBoot(), static_cast<uint32_t>(getpid()),
+                  Napi::Value(row[13u]).As<Napi::Boolean>()};
+    const double blocks = spec.blocks != 0 ? spec.blocks : number(1);
     if (spec.store.fd >= 0) stores.push_back(spec.store.fd);
     // What full use touches; keys over 64 bytes are too rare to refuse a start for. Of a file, what does not fit stays
     // on the disk.
-    else needed += number(1) * (sizeof(Item) + kMiddleKey + number(2)) + 4.0 * spec.hashsize;
+    else needed += number(1) * (sizeof(Item) + kMiddleKey) + blocks * number(2) + 4.0 * spec.hashsize;
     caches.push_back(spec);
   }
   if (memory > 0 && needed > memory) {
@@ -244,6 +245,11 @@ Napi::Value LockEngineTitle(const Napi::CallbackInfo& info) {
   return instance ? Napi::String::New(info.Env(), instance->locks().engine().title) : Undefined(info);
 }
 
+Napi::Value LockEngineName(const Napi::CallbackInfo& info) {
+  Instance* instance = Attached(info);
+  return instance ? Napi::String::New(info.Env(), instance->locks().engine().name) : Undefined(info);
+}
+
 Napi::Value ReapLocks(const Napi::CallbackInfo& info) {
   uint32_t removed = 0;
   for (auto engine = LockTable::Engines(); *engine; engine++)
@@ -273,7 +279,10 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   put("hashsize", geometry.hashsize);
   put("keysize", geometry.keysize);
   put("maxItems", geometry.max_items);
-  put("blocks", geometry.max_items);
+  put("blocks", geometry.blocks != 0 ? geometry.blocks : geometry.max_items);
+  row["bitmap"] = geometry.blocks != 0;
+  put("blocksTaken", figures.blocks_taken);
+  put("moves", figures.moves);
   put("blocksize", geometry.blocksize);
   put("items", figures.items);
   put("hits", figures.hits);
@@ -375,6 +384,7 @@ void InitInstance(napi_env env, napi_value target) {
   add("attached", IsAttached);
   add("instance", GetInstance);
   add("lockEngineTitle", LockEngineTitle);
+  add("lockEngineName", LockEngineName);
   add("reapLocks", ReapLocks);
   add("cacheNames", CacheNames);
   add("cacheFigures", FiguresOf);

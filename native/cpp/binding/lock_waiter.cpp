@@ -18,6 +18,7 @@ struct Waiter {
   std::mutex mutex;
   std::unordered_map<uint32_t, LockWait> waits;     // by token
   std::unordered_map<uint32_t, LockWait> forsaken;  // given up, but not left yet
+  std::unordered_map<uint32_t, LeaseWatch> leases;  // likewise
   bool started = false;
 };
 
@@ -28,9 +29,9 @@ Waiter& Own() {
 
 uint64_t Data(uint32_t token, LockOutcome outcome) { return uint64_t{token} << 2 | static_cast<uint64_t>(outcome); }
 
-void Tell(const LockWait& wait, LockOutcome outcome) {
-  void* data = reinterpret_cast<void*>(Data(lock_word::TokenOf(wait.owner.word), outcome));
-  napi_call_threadsafe_function(wait.home->lock_calls, data, napi_tsfn_nonblocking);
+void Tell(Environment* home, uint32_t token, LockOutcome outcome) {
+  void* data = reinterpret_cast<void*>(Data(token, outcome));
+  napi_call_threadsafe_function(home->lock_calls, data, napi_tsfn_nonblocking);
 }
 
 void LetGo(const LockWait& wait, const Caller& caller) {
@@ -63,12 +64,21 @@ uint64_t LookAtAll(Waiter& waiter, const Caller& caller, bool doubtful) {
       ++at;
       continue;
     }
-    Tell(wait, status == Status::kOk         ? LockOutcome::kObtained
-               : status == Status::kDeadlock ? LockOutcome::kDeadlock
-                                             : LockOutcome::kTimeout);
+    Tell(wait.home, at->first,
+         status == Status::kOk         ? LockOutcome::kObtained
+         : status == Status::kDeadlock ? LockOutcome::kDeadlock
+                                       : LockOutcome::kTimeout);
     at = waiter.waits.erase(at);
   }
-  if (!waiter.forsaken.empty()) due = std::min(due, now + UserLocks::kLookAgainMs * 1000);
+  for (auto at = waiter.leases.begin(); at != waiter.leases.end();) {
+    if (!locks.LeaseIsOver(at->second.wait, doubtful)) {
+      ++at;
+      continue;
+    }
+    Tell(at->second.home, at->first, LockOutcome::kObtained);
+    at = waiter.leases.erase(at);
+  }
+  if (!waiter.forsaken.empty() || !waiter.leases.empty()) due = std::min(due, now + UserLocks::kLookAgainMs * 1000);
   return due;
 }
 
@@ -112,22 +122,32 @@ void Wake() {
   locks.Ring(locks.OwnBell());
 }
 
-}  // namespace
-
-void WatchOver(const LockWait& wait) {
+template <class Add>
+void Watch(Add add) {
   Waiter& waiter = Own();
   {
     std::lock_guard<std::mutex> alone(waiter.mutex);
-    waiter.waits.emplace(lock_word::TokenOf(wait.owner.word), wait);
+    add(waiter);
     if (!waiter.started) Start();
     waiter.started = true;
   }
   Wake();  // it sleeps until some end that it knows
 }
 
+}  // namespace
+
+void WatchOver(const LockWait& wait) {
+  Watch([&wait](Waiter& waiter) { waiter.waits.emplace(lock_word::TokenOf(wait.owner.word), wait); });
+}
+
+void WatchOver(uint32_t token, const LeaseWatch& watch) {
+  Watch([token, &watch](Waiter& waiter) { waiter.leases.emplace(token, watch); });
+}
+
 bool GiveUpWait(uint32_t token) {
   Waiter& waiter = Own();
   std::lock_guard<std::mutex> alone(waiter.mutex);
+  if (waiter.leases.erase(token) > 0) return true;
   auto found = waiter.waits.find(token);
   if (found == waiter.waits.end()) return false;
   if (!Leave(found->second, ProcessInstance()->Nobody(kPatienceMs))) waiter.forsaken.emplace(*found);
@@ -141,6 +161,8 @@ void ForgetWaits(Environment* home) {
   // Their records go with the thread's other belongings (UserLocks::LeaveThread).
   for (auto* waits : {&waiter.waits, &waiter.forsaken})
     for (auto at = waits->begin(); at != waits->end();) at = at->second.home == home ? waits->erase(at) : std::next(at);
+  for (auto at = waiter.leases.begin(); at != waiter.leases.end();)
+    at = at->second.home == home ? waiter.leases.erase(at) : std::next(at);
 }
 
 }  // namespace uwshm

@@ -21,8 +21,15 @@ struct LockWait {
 
 enum class LockOutcome : uint8_t { kTimeout = 0, kObtained = 1, kDeadlock = 2 };
 
+// Somebody else's lease, of which the end is to be told, as kObtained.
+struct LeaseWatch {
+  Environment* home;
+  LeaseWait wait;
+};
+
 // From here on the thread looks after it. REQUIRES: the thread of `wait.home`.
 void WatchOver(const LockWait& wait);
+void WatchOver(uint32_t token, const LeaseWatch& watch);
 
 // Gives up. False: its outcome is already on its way.
 bool GiveUpWait(uint32_t token);

@@ -37,6 +37,7 @@ bool ReadSpec(const Napi::Array& row, CacheSpec* spec, uint64_t* refused) {
   while (spec->policy < kPolicies && policy != kPolicyNames[spec->policy])
     spec->policy = static_cast<Policy>(spec->policy + 1);
   if (is(10)) spec->rules.ways |= kCleared;
+  spec->blocks = static_cast<uint32_t>(number(11));
   return true;
 }
 

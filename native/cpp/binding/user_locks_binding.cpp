@@ -1,6 +1,8 @@
 // User locks for JavaScript. Taking and letting go are hot, so they are plain C
 // Node-API and carry their environment; the numbers of locks are checked here, the rest
 // in TypeScript.
+#include <unistd.h>
+
 #include "lock_waiter.hpp"
 
 namespace uwshm {
@@ -17,6 +19,8 @@ napi_value Fail(Environment& home, uint32_t lock, Status status) {
     default: return home.Throw("LOCK_BUSY", {name});
   }
 }
+
+bool IsMainThread() { return gettid() == getpid(); }
 
 struct Call {
   napi_env env;
@@ -35,6 +39,7 @@ struct Call {
     if (__builtin_expect(home->user_locks != nullptr, 1)) return true;
     if (!home->entered && !home->Enter()) return false;
     home->user_locks = &ProcessInstance()->user_locks();
+    if (IsMainThread()) home->user_locks->ActAsMain(home->caller);
     return true;
   }
 
@@ -83,44 +88,12 @@ struct Call {
   }
 };
 
-// What is called most gives no result, and lock 0, which uWSGI's calls mean by themselves, has
-// functions without an argument: either costs a third of what the lock costs.
-napi_value TakeOne(Environment& home, uint32_t lock) {
-  UserLocks& locks = *home.user_locks;
-  const LockOwner self = locks.ThreadOwner(home.caller);
-  Status status = locks.TryLock(lock, self);
-  if (__builtin_expect(status == Status::kOk, 1)) return nullptr;
-  do status = locks.Lock(lock, self, Share::kNo, UINT64_MAX, home.caller);
-  while (status == Status::kBusy);
-  return status == Status::kOk ? nullptr : Fail(home, lock, status);
-}
-
-napi_value ReleaseOne(Environment& home, uint32_t lock) {
-  UserLocks& locks = *home.user_locks;
-  const Status status = locks.Unlock(lock, locks.ThreadOwner(home.caller).word, home.caller);
-  return status == Status::kOk ? nullptr : Fail(home, lock, status);
-}
-
-// lockTake(lock), lockRelease(lock)
-napi_value Take(napi_env env, napi_callback_info info) {
-  Call call(env, info);
-  return call.Lock() ? TakeOne(*call.home, call.lock) : nullptr;
-}
-
+// lockRelease(lock)
 napi_value Release(napi_env env, napi_callback_info info) {
   Call call(env, info);
-  return call.Lock() ? ReleaseOne(*call.home, call.lock) : nullptr;
-}
-
-// lockTakeZero(), lockReleaseZero()
-napi_value TakeZero(napi_env env, napi_callback_info info) {
-  Call call(env, info, 0);
-  return call.Enter() ? TakeOne(*call.home, 0) : nullptr;
-}
-
-napi_value ReleaseZero(napi_env env, napi_callback_info info) {
-  Call call(env, info, 0);
-  return call.Enter() ? ReleaseOne(*call.home, 0) : nullptr;
+  if (!call.Lock()) return nullptr;
+  const Status status = call.locks().Unlock(call.lock, call.self().word, call.home->caller);
+  return status == Status::kOk ? nullptr : call.Fail(status);
 }
 
 // lockWait(lock, timeoutMs, again) → taken?
@@ -240,6 +213,42 @@ napi_value End(napi_env env, napi_callback_info info) {
   return status == Status::kOk || status == Status::kNotOwner ? call.Boolean(status == Status::kOk) : call.Fail(status);
 }
 
+// leaseTake(cache, key) → a token: the lease is ours if positive, else its end is told (onLock), once.
+napi_value TakeLease(napi_env env, napi_callback_info info) {
+  Call call(env, info, 2);
+  if (!call.Enter()) return nullptr;
+  void* bytes = nullptr;
+  size_t size = 0;
+  if (napi_get_typedarray_info(env, call.arguments[1], nullptr, &size, &bytes, nullptr, nullptr) != napi_ok) {
+    napi_throw_type_error(env, nullptr, "the key of a lease is a Uint8Array");
+    return nullptr;
+  }
+  UserLocks& locks = call.locks();
+  const InstanceId id = ProcessInstance()->id();
+  const auto cache = static_cast<uint64_t>(call.Number(0));
+  const auto* key = static_cast<const uint8_t*>(bytes);
+  const LeaseSubject subject{HashOf({id.high ^ cache, id.low}, key, size),
+                             HashOf({id.low ^ cache, ~id.high}, key, size)};
+  const LockOwner owner = locks.NewOwner(call.home->caller, 0);
+  const uint32_t token = lock_word::TokenOf(owner.word);
+  LeaseWait wait;
+  const Status status = locks.TakeLease(subject, owner, call.home->caller, &wait);
+  if (status == Status::kOk) return call.Double(token);
+  if (status == Status::kFull) return call.home->Throw("LEASES_FULL", {std::to_string(locks.geometry().leases())});
+  if (status != Status::kBusy || wait.turn == 0) return call.home->Throw("LOCK_BUSY", {"of computations"});
+  if (call.home->lock_waits++ == 0) napi_ref_threadsafe_function(env, call.home->lock_calls);
+  WatchOver(token, {call.home, wait});
+  return call.Double(-static_cast<double>(token));
+}
+
+// leaseEnd(token)
+napi_value EndLease(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (!call.Enter()) return nullptr;
+  call.locks().EndLease(call.locks().OwnerWith(static_cast<uint32_t>(call.Number(0))));
+  return nullptr;
+}
+
 // lockNamed(name, kind) → its number.
 napi_value Named(napi_env env, napi_callback_info info) {
   Call call(env, info, 2);
@@ -256,11 +265,41 @@ napi_value Named(napi_env env, napi_callback_info info) {
   }
 }
 
+// lockLent() → [memory, where the locks begin, where the tick is, the low half of this thread's
+// word, its thread slot], for the main thread; empty for others, and where V8 lets no memory in.
+napi_value Lent(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (!call.Enter()) return nullptr;
+  napi_value row, memory;
+  napi_create_array(env, &row);
+  const UserLocks::Lent lent = call.locks().Lend();
+  if (!IsMainThread() ||
+      napi_create_external_arraybuffer(env, lent.bytes, lent.size, nullptr, nullptr, &memory) != napi_ok)
+    return row;
+  napi_set_element(env, row, 0, memory);
+  uint32_t column = 1;
+  for (size_t number : {lent.locks_at, lent.tick_at, size_t{call.self().word & UINT32_MAX}, size_t{call.self().thread}})
+    napi_set_element(env, row, column++, call.Double(static_cast<double>(number)));
+  return row;
+}
+
 // lockCount() → how many have numbers.
 napi_value Count(napi_env env, napi_callback_info info) {
   Call call(env, info);
   if (!call.Enter()) return nullptr;
   return call.Double(call.locks().geometry().numbered);
+}
+
+// One row of figures.
+napi_value Row(const Call& call, const std::string& name,
+               const std::vector<std::pair<const char*, uint64_t>>& figures) {
+  napi_value row, text;
+  napi_create_object(call.env, &row);
+  napi_create_string_utf8(call.env, name.data(), name.size(), &text);
+  napi_set_named_property(call.env, row, "name", text);
+  for (const auto& [key, number] : figures)
+    napi_set_named_property(call.env, row, key, call.Double(static_cast<double>(number)));
+  return row;
 }
 
 // lockFigures() → one row for each user lock.
@@ -270,24 +309,35 @@ napi_value Figures(napi_env env, napi_callback_info info) {
   napi_value rows;
   napi_create_array(env, &rows);
   uint32_t count = 0;
-  for (const LockFigures& figures : call.locks().Figures()) {
-    napi_value row, name;
-    napi_create_object(env, &row);
-    napi_create_string_utf8(env, figures.name.data(), figures.name.size(), &name);
-    napi_set_named_property(env, row, "name", name);
-    auto put = [&](const char* key, uint64_t number) {
-      napi_set_named_property(env, row, key, call.Double(static_cast<double>(number)));
-    };
-    put("kind", figures.kind);
-    put("pid", figures.pid);
-    put("acquisitions", figures.acquisitions);
-    put("contended", figures.contended);
-    put("waitUs", figures.waited_us);
-    put("longestHoldUs", figures.longest_hold_us);
-    put("recoveries", figures.recoveries);
-    put("waiters", figures.waiters);
-    napi_set_element(env, rows, count++, row);
-  }
+  for (const LockFigures& lock : call.locks().Figures())
+    napi_set_element(env, rows, count++,
+                     Row(call, lock.name,
+                         {{"kind", lock.kind},
+                          {"pid", lock.pid},
+                          {"acquisitions", lock.acquisitions},
+                          {"contended", lock.contended},
+                          {"waitUs", lock.waited_us},
+                          {"longestHoldUs", lock.longest_hold_us},
+                          {"recoveries", lock.recoveries},
+                          {"waiters", lock.waiters}}));
+  return rows;
+}
+
+// structureLocks() → one row for each structure that has locks of the engine.
+napi_value StructureLocks(napi_env env, napi_callback_info info) {
+  Call call(env, info);
+  if (!call.Enter()) return nullptr;
+  napi_value rows;
+  napi_create_array(env, &rows);
+  uint32_t count = 0;
+  for (const auto& [name, pid, counts] : ProcessInstance()->StructureFigures())
+    napi_set_element(env, rows, count++,
+                     Row(call, name,
+                         {{"pid", pid},
+                          {"acquisitions", counts.acquisitions},
+                          {"contended", counts.contended},
+                          {"waitUs", counts.waited_ms * 1000},
+                          {"recoveries", counts.recoveries}}));
   return rows;
 }
 
@@ -300,10 +350,8 @@ void InitUserLocks(napi_env env, napi_value exports, Environment* environment) {
     napi_set_named_property(env, exports, name, function);
   };
   add("lockCount", Count);
-  add("lockTake", Take);
+  add("lockLent", Lent);
   add("lockRelease", Release);
-  add("lockTakeZero", TakeZero);
-  add("lockReleaseZero", ReleaseZero);
   add("lockWait", Wait);
   add("lockTry", Try);
   add("lockShare", TakeShared);
@@ -314,8 +362,11 @@ void InitUserLocks(napi_env env, napi_value exports, Environment* environment) {
   add("lockBegin", Begin);
   add("lockCancel", Cancel);
   add("lockEnd", End);
+  add("leaseTake", TakeLease);
+  add("leaseEnd", EndLease);
   add("lockNamed", Named);
   add("lockFigures", Figures);
+  add("structureLocks", StructureLocks);
 }
 
 }  // namespace uwshm
