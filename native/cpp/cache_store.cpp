@@ -38,19 +38,30 @@ class CacheRecovery {
  public:
   // Expiries are counted from `from`, or from `to` already; all of them from `to` in the end.
   CacheRecovery(Cache& cache, int64_t from, int64_t to, uint64_t now, StoreFindings* findings)
-      : c_(cache), from_(from), to_(to), now_(now), findings_(*findings), taken_(cache.slots_ + 1) {}
+      : c_(cache),
+        from_(from),
+        to_(to),
+        now_(now),
+        findings_(*findings),
+        taken_(cache.slots_ + 1),
+        heads_(cache.geometry_.hashsize),
+        members_(cache.slots_ + 1) {}
 
   void Run() {
     findings_ = {};
     NoteSeals();
     if (c_.geometry_.policy != kRefuse) KeepUses();
-    for (uint32_t bucket = 0; bucket < c_.geometry_.hashsize; bucket++) Put(c_.buckets_[bucket], 0u);
     for (uint32_t stripe = 0; stripe <= c_.stripe_mask_; stripe++) {
       c_.stripes_[stripe].count = 0;
       c_.stripes_[stripe].earliest = 0;
       c_.stripes_[stripe].longest = 0;
     }
     for (Slot slot = 1; slot <= c_.slots_; slot++) Consider(slot);
+    for (Slot slot = 1; slot <= c_.slots_; slot++) {
+      ExpectChain(slot);
+      if (taken_[slot]) Admit(slot);
+    }
+    Link();
     ShareOut();
     if (c_.geometry_.policy != kRefuse) Rank();
     c_.header_->expiry_hint = first_expiry_;
@@ -118,43 +129,68 @@ class CacheRecovery {
     // The seal is of the moment itself, so it is right before and after.
     Put(item.expires_at, expires_at);
     Put(item.checksum, seal);
-    Admit(slot, key, expires_at);
+    members_[slot] = {0, key.hash, key.bucket};
+    taken_[slot] = true;
   }
 
-  void Admit(Slot slot, const Key& key, uint64_t expires_at) {
-    Item& item = c_.At(slot);
-    Stripe& stripe = c_.stripes_[key.stripe];
+  // Chains lie all over the memory, so their parts are asked for ahead of time.
+  void ExpectChain(Slot slot) {
+    constexpr Slot kFar = 24, kNear = 8;
+    if (slot + kFar < members_.size()) __builtin_prefetch(&heads_[members_[slot + kFar].bucket]);
+    if (slot + kNear < members_.size()) __builtin_prefetch(&members_[heads_[members_[slot + kNear].bucket]]);
+  }
+
+  bool SameKey(Slot a, Slot b) const {
+    const uint32_t size = c_.At(a).key_size.load(std::memory_order_relaxed);
+    return c_.At(b).key_size.load(std::memory_order_relaxed) == size &&
+           memcmp(c_.KeyBytesOf(a, size), c_.KeyBytesOf(b, size), size) == 0;
+  }
+
+  // To a chain, unless it is an older version of an item that is on it.
+  void Admit(Slot slot) {
+    const Item& item = c_.At(slot);
+    Member& member = members_[slot];
+    Stripe& stripe = c_.stripes_[member.bucket & c_.stripe_mask_];
     const uint32_t version = item.version.load(std::memory_order_relaxed);
     const uint32_t sequence = stripe.sequence.load(std::memory_order_relaxed);
     if (static_cast<int32_t>(version - sequence) > 0) Put(stripe.sequence, version);
-    Cache::Place place{};
-    if (!c_.Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Damaged(slot);
-    Slot next = 0;
-    if (const Slot other = place.slot) {
+    Slot* link = &heads_[member.bucket];
+    uint64_t before = 0;
+    for (; *link != 0; link = &members_[*link].next, before++)
+      if (members_[*link].hash == member.hash && SameKey(*link, slot)) break;
+    if (const Slot other = *link) {
       findings_.older++;
       if (static_cast<int32_t>(version - c_.At(other).version.load(std::memory_order_relaxed)) <= 0)
         return Discard(slot);
-      next = c_.At(other).chain_next.load(std::memory_order_relaxed);
+      member.next = members_[other].next;
       findings_.bytes -= c_.At(other).value_size.load(std::memory_order_relaxed);
-      taken_[other] = false;
       Discard(other);
     } else {
       // More good items than the cache may have: such a file was not written by us.
-      if (findings_.good >= c_.geometry_.max_items || place.before >= c_.longest_chain_) return Damaged(slot);
+      if (findings_.good >= c_.geometry_.max_items || before >= c_.longest_chain_) return Damaged(slot);
       findings_.good++;
       Put(stripe.count, stripe.count + 1);
-      Put(stripe.longest, std::max(stripe.longest.load(std::memory_order_relaxed), place.before + 1));
+      Put(stripe.longest, std::max(stripe.longest.load(std::memory_order_relaxed), static_cast<uint32_t>(before) + 1));
     }
-    Put(item.chain_next, next);
-    c_.LinkAt(place.link)->store(slot, std::memory_order_relaxed);
-    taken_[slot] = true;
+    *link = slot;
     findings_.bytes += item.value_size.load(std::memory_order_relaxed);
+    const uint64_t expires_at = item.expires_at.load(std::memory_order_relaxed);
     if (expires_at == 0) return;
     if (stripe.earliest == 0 || expires_at < stripe.earliest) Put(stripe.earliest, expires_at);
     if (first_expiry_ == 0 || expires_at < first_expiry_) first_expiry_ = expires_at;
   }
 
-  void Discard(Slot slot) { c_.At(slot).checksum.store(0, std::memory_order_relaxed); }
+  // Mostly they are what they were, and then no page of the file is written.
+  void Link() {
+    for (uint32_t bucket = 0; bucket < c_.geometry_.hashsize; bucket++) Put(c_.buckets_[bucket], heads_[bucket]);
+    for (Slot slot = 1; slot <= c_.slots_; slot++)
+      if (taken_[slot]) Put(c_.At(slot).chain_next, members_[slot].next);
+  }
+
+  void Discard(Slot slot) {
+    taken_[slot] = false;
+    c_.At(slot).checksum.store(0, std::memory_order_relaxed);
+  }
 
   void Damaged(Slot slot) {
     if (findings_.first.size() < StoreFindings::kTold) {
@@ -229,6 +265,14 @@ class CacheRecovery {
   const uint64_t now_;
   StoreFindings& findings_;
   std::vector<bool> taken_;
+  // The chains as they will be, in memory of our own and close together: items lie too far from each other to be
+  // looked up by the million.
+  struct Member {
+    Slot next;
+    uint32_t hash, bucket;
+  };
+  std::vector<Slot> heads_;
+  std::vector<Member> members_;
   std::vector<Seal> seals_;
   uint32_t mark_ = 0;
   uint64_t first_expiry_ = 0;
