@@ -4,7 +4,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <csignal>
+
+#include "thread.hpp"
 
 namespace uwshm {
 namespace {
@@ -51,16 +52,7 @@ Life& OwnLife() {
 bool BeginLife(Life& life) {
   sem_init(&life.taken, 0, 0);
   sem_init(&life.given, 0, 0);
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 256 * 1024);
-  // Signals are for the threads that know what to do with them.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  life.started_by = pthread_create(&life.thread, &attributes, Live, &life) == 0 ? getpid() : 0;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
+  life.started_by = StartThread(Live, &life, &life.thread) ? getpid() : 0;
   return life.IsRunning();
 }
 

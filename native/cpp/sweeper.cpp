@@ -1,8 +1,9 @@
 #include "sweeper.hpp"
 
 #include <cerrno>
-#include <csignal>
 #include <ctime>
+
+#include "thread.hpp"
 
 namespace uwshm {
 namespace {
@@ -21,13 +22,7 @@ Status Sweeper::Start(Instance& instance, uint32_t period_ms) {
   period_ms_ = period_ms;
   stopping_ = false;
   sem_init(&wake_, 0, 0);
-  // Signals are for the threads that know what to do with them.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  const bool started = pthread_create(&thread_, nullptr, Run, this) == 0;
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  if (started) return Status::kOk;
+  if (StartThread(Run, this, &thread_)) return Status::kOk;
   instance.LeaveThread(caller_);
   instance_ = nullptr;
   return Status::kNoMemory;

@@ -77,14 +77,12 @@ class Boundaries {
 
   ~Boundaries() { instance_.Leave(); }  // and its locks, which may be the kernel's
 
-  void Run(Tally* total, uint32_t* pairs) {
+  // From every second start.
+  void Run(uint32_t half, Tally* total, uint32_t* pairs) {
     const Image virgin = Take(instance_);
-    if (bitmap_)
-      for (const Start& start : kBitmapStarts) RunFrom(start, virgin);
-    else if (evicts_)
-      for (const Start& start : kFullStarts) RunFrom(start, virgin);
-    else
-      for (const Start& start : kStarts) RunFrom(start, virgin);
+    if (bitmap_) RunHalf(kBitmapStarts, half, virgin);
+    else if (evicts_) RunHalf(kFullStarts, half, virgin);
+    else RunHalf(kStarts, half, virgin);
     *total += total_;
     *pairs += pairs_;
   }
@@ -94,6 +92,11 @@ class Boundaries {
 
   Cache& cache() { return *instance_.caches()[0]; }
   bool InKernel() { return instance_.locks().engine().kernel != nullptr; }
+
+  template <size_t kCount>
+  void RunHalf(const Start (&starts)[kCount], uint32_t half, const Image& virgin) {
+    for (size_t i = half; i < kCount; i += 2) RunFrom(starts[i], virgin);
+  }
 
   void RunFrom(const Start& start, const Image& virgin) {
     Restore(instance_, virgin);
@@ -346,6 +349,41 @@ class Boundaries {
   uint32_t pairs_ = 0;
 };
 
+struct Part {
+  Policy policy;
+  bool bitmap;
+  uint32_t half;
+  Tally total{};
+  uint32_t pairs = 0;
+};
+
+// Each part by a process of its own, as many at a time as there are processors. False: one did not end well.
+template <class Run>
+bool RunAll(Part* parts, uint32_t count, Run run) {
+  const long most = sysconf(_SC_NPROCESSORS_ONLN);
+  bool well = true;
+  auto await = [&well] {
+    int status = 0;
+    wait(&status);
+    well = well && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  };
+  long running = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    if (running == most) await(), running--;
+    const pid_t child = fork();
+    Need(child >= 0, "fork failed");
+    if (child == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      run(parts[i]);
+      fflush(stdout);
+      _exit(0);  // the life thread has no end
+    }
+    running++;
+  }
+  for (; running > 0; running--) await();
+  return well;
+}
+
 int Report(const LockEngine* engine, uint64_t stride, const Tally& total, uint32_t pairs) {
   if (total.failures == 0) printf("every death was survived\n");
   else printf("BROKEN: %" PRIu64 " failures\n", total.failures);
@@ -370,12 +408,20 @@ int main(int count, char** words) {
   printf("%-8s %-22s %10s %6s %10s %6s %8s\n", "call", "start", "boundaries", "torn", "twice dead", "killed",
          "failures");
   const LockEngine* engine = EngineOrEnd(count > 2 ? words[2] : "pthread");
+  // Halves, so that processors have equal shares.
+  const Part all[] = {{kLru, true, 0},   {kLru, true, 1},   {kRefuse, true, 0},  {kRefuse, true, 1},
+                      {kLru, false, 0},  {kLru, false, 1},  {kRefuse, false, 0}, {kRefuse, false, 1},
+                      {kSieve, true, 0}, {kSieve, true, 1}, {kSieve, false, 0},  {kSieve, false, 1}};
+  void* page = mmap(nullptr, sizeof all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  Need(page != MAP_FAILED, "no memory for the tallies");
+  Part* parts = static_cast<Part*>(memcpy(page, all, sizeof all));
+  const uint32_t parts_count = stride == 1 ? 12 : 8;
+  if (!RunAll(parts, parts_count, [&](Part& part) {
+        Boundaries(stride, part.policy, part.bitmap, engine).Run(part.half, &part.total, &part.pairs);
+      }))
+    return 2;
   Tally total;
   uint32_t pairs = 0;
-  for (Policy policy : {kRefuse, kLru, kSieve})
-    for (bool bitmap : {false, true})
-      if (policy != kSieve || stride == 1) Boundaries(stride, policy, bitmap, engine).Run(&total, &pairs);
-  const int code = Report(engine, stride, total, pairs);
-  fflush(stdout);
-  _exit(code);  // the life thread has no end
+  for (uint32_t i = 0; i < parts_count; i++) total += parts[i].total, pairs += parts[i].pairs;
+  return Report(engine, stride, total, pairs);
 }

@@ -189,7 +189,8 @@ class LockBoundaries {
     const LockOwner hold = locks().NewOwner(caller_, 0), next = locks().NewOwner(caller_, 0);
     const uint64_t step = stride_ < 3 ? stride_ : 3;  // the moment is a few instructions long
     uint64_t at = 0;
-    for (bool inside = true; inside; at += step) {
+    const uint64_t end = stride_ == 1 ? UINT64_MAX : 200;
+    for (bool inside = true; inside && at < end; at += step) {
       Restore(instance_, start);
       Need(locks().TryLock(lock_, hold) == Status::kOk, "the survivor cannot take the lock");
       auto dead = Child();

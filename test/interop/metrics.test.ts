@@ -79,8 +79,10 @@ class Side {
       const { metrics, workers } = await this.document()
       const values = new Values(this, metrics, workers)
       const isCounted = values.of('worker.0.requests') === this.requests && values.sum('requests') === this.requests
+      // Memory is looked at once a second, and a worker that begins grows meanwhile.
       const isFed =
-        values.of('core.total_rss') > 0 && values.of('core.total_running_time') === values.sum('running_time')
+        ['1', '2'].every((id) => isNear(values.of(`worker.${id}.rss_size`), values.memory(id, 1))) &&
+        values.of('core.total_running_time') === values.sum('running_time')
       return isCounted && isFed && values.of('core.idle_workers') === 2 && what(values) && values
     })
   }

@@ -1,11 +1,10 @@
 #include "lock_waiter.hpp"
 
-#include <pthread.h>
-
 #include <algorithm>
-#include <csignal>
 #include <mutex>
 #include <unordered_map>
+
+#include "thread.hpp"
 
 namespace uwshm {
 namespace {
@@ -102,20 +101,6 @@ void* Wait(void*) {
   }
 }
 
-void Start() {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 256 * 1024);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigset_t all, before;  // signals are for the threads that know what to do with them
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
-  if (pthread_create(&thread, &attributes, Wait, nullptr) != 0) abort();  // as Node does without its own threads
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
-}
-
 void Wake() {
   UserLocks& locks = ProcessInstance()->user_locks();
   locks.OwnBell().fetch_add(1, std::memory_order_release);
@@ -128,7 +113,7 @@ void Watch(Add add) {
   {
     std::lock_guard<std::mutex> alone(waiter.mutex);
     add(waiter);
-    if (!waiter.started) Start();
+    if (!waiter.started && !StartThread(Wait, nullptr)) abort();  // as Node does without its own threads
     waiter.started = true;
   }
   Wake();  // it sleeps until some end that it knows

@@ -11,13 +11,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <map>
 #include <mutex>
 
 #include "environment.hpp"
+#include "thread.hpp"
 
 namespace uwshm {
 namespace {
@@ -260,19 +260,8 @@ napi_value WatchLocks(napi_env env, napi_callback_info info) {
   napi_add_env_cleanup_hook(env, hang_up, nullptr);
   ProcessInstance()->user_locks().Tick();
 
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 256 * 1024);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigset_t all, before;  // signals are for the threads that know what to do with them
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
   auto run = [](void* watcher) -> void* { static_cast<Watcher*>(watcher)->Run(); };
-  if (pthread_create(&thread, &attributes, run, new Watcher(static_cast<uint64_t>(alarm_ms * 1000))) != 0)
-    abort();  // as Node does without its own threads
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
+  if (!StartThread(run, new Watcher(static_cast<uint64_t>(alarm_ms * 1000)))) abort();  // as Node does without its own
   return nullptr;
 }
 

@@ -11,14 +11,12 @@
 // end fills the kernel's short queue, and is told so, instead of keeping us busy.
 #include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstddef>
 #include <ctime>
 #include <memory>
@@ -26,6 +24,7 @@
 
 #include "convert.hpp"
 #include "environment.hpp"
+#include "thread.hpp"
 
 namespace uwshm {
 namespace {
@@ -124,26 +123,16 @@ void CallBack(napi_env env, napi_value callback, void*, void* data) {
   napi_call_function(env, undefined, callback, 2, arguments, nullptr);
 }
 
-bool StartThread(std::shared_ptr<Mailbox> box) {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setstacksize(&attributes, 256 * 1024);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigset_t all, before;  // signals are for the threads that know what to do with them
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+bool Start(std::shared_ptr<Mailbox> box) {
   auto run = [](void* given) -> void* {
     std::unique_ptr<std::shared_ptr<Mailbox>> own(static_cast<std::shared_ptr<Mailbox>*>(given));
     (*own)->Run();
     return nullptr;
   };
   auto own = std::make_unique<std::shared_ptr<Mailbox>>(std::move(box));
-  pthread_t thread;
-  const bool started = pthread_create(&thread, &attributes, run, own.get()) == 0;
-  if (started) own.release();
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
-  return started;
+  if (!StartThread(run, own.get())) return false;
+  own.release();
+  return true;
 }
 
 // openMailbox(name, fds, sizes, callback): false when another mailbox has that name.
@@ -194,7 +183,7 @@ napi_value OpenMailbox(napi_env env, napi_callback_info info) {
     if (write((*own)->hang_up, &one, sizeof one) < 0) return;  // it is read at the next message then
   };
   napi_add_env_cleanup_hook(env, hang_up, own);
-  if (!StartThread(box)) return Environment::Of(env)->Throw("NO_THREAD", {"a mailbox"});
+  if (!Start(box)) return Environment::Of(env)->Throw("NO_THREAD", {"a mailbox"});
   napi_get_boolean(env, true, &yes);
   return yes;
 }
