@@ -4,7 +4,7 @@
 //
 // A store with items of every kind, some replaced and some removed, is damaged in one of the ways below,
 // and a start is made with it. It ends, in time; the cache is whole; what it serves under a key is the value
-// that the key had, and a key that was removed is not there. After a power cut, where pages of different
+// that the key had, and a key that was removed is not there. After a power cut, where sectors of different
 // moments stand side by side, it is a value that the key had at some time since the first of them.
 //
 // Every start is made in a private picture of the file, as fsck makes it; one in 64 in earnest, by a
@@ -140,8 +140,9 @@ class Mutations {
         break;
       }
       default:
-        for (uint32_t at = 0; at < size; at += 4096)
-          if (dice_.Below(2) == 0) memcpy(&image_[at], &early_[at], 4096);
+        // A disk writes sectors, so both versions of an item may be there.
+        for (uint32_t at = 0; at < size; at += 512)
+          if (dice_.Below(2) == 0) memcpy(&image_[at], &early_[at], 512);
     }
   }
 
