@@ -131,7 +131,7 @@ bool Start(std::shared_ptr<Mailbox> box) {
   };
   auto own = std::make_unique<std::shared_ptr<Mailbox>>(std::move(box));
   if (!StartThread(run, own.get())) return false;
-  own.release();
+  (void)own.release();
   return true;
 }
 

@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <cerrno>
 #include <ctime>
 
@@ -42,16 +43,20 @@ bool ReadSpec(const Napi::Array& row, CacheSpec* spec, uint64_t* refused) {
 }
 
 StoreClock ThisBoot() {
-  unsigned long long part[5] = {};
+  uint64_t half[2] = {};
   if (FILE* file = fopen("/proc/sys/kernel/random/boot_id", "re")) {
-    if (fscanf(file, "%llx-%llx-%llx-%llx-%llx", &part[0], &part[1], &part[2], &part[3], &part[4]) != 5) part[0] = 0;
+    uint32_t digits = 0;  // 32 of them, and dashes
+    for (int byte = fgetc(file); byte != EOF && digits < 32; byte = fgetc(file))
+      if (isxdigit(byte)) {
+        uint64_t& word = half[digits++ / 16];
+        word = word << 4 | static_cast<uint64_t>(byte <= '9' ? byte - '0' : (byte | 0x20) - 'a' + 10);
+      }
     fclose(file);
   }
   timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
   const int64_t epoch_ms = now.tv_sec * int64_t{1000} + now.tv_nsec / 1000000;
-  return {{part[0] << 32 | part[1] << 16 | part[2], part[3] << 48 | part[4]},
-          epoch_ms - static_cast<int64_t>(BootMilliseconds())};
+  return {{half[0], half[1]}, epoch_ms - static_cast<int64_t>(BootMilliseconds())};
 }
 
 namespace {
