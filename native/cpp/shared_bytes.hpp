@@ -34,7 +34,8 @@ inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
 
 inline void CopyIn(uint8_t* shared, const uint8_t* from, size_t size) { memcpy(shared, from, size); }
 inline void CopyOut(uint8_t* to, const uint8_t* shared, size_t size) { memcpy(to, shared, size); }
-inline void CopyWithin(uint8_t* shared, const uint8_t* from, size_t size) { memcpy(shared, from, size); }
+// What is copied may have gone meanwhile, and its room be where the copy is made: then they overlap.
+inline void CopyWithin(uint8_t* shared, const uint8_t* from, size_t size) { memmove(shared, from, size); }
 inline bool SameBytes(const uint8_t* shared, const uint8_t* ours, size_t size) {
   // Keys are short: a few words in line are done before memcmp is called.
   uint64_t a, b;

@@ -233,6 +233,7 @@ class UserLocks final : public Repairable {
   void Unqueue(UserLock& row, RecordIndex index);
   void UnqueueSharer(UserLock& row, RecordIndex index);
   void SetWaiters(UserLock& row);
+  void DropDone(UserLock& row);
   void Serve(UserLock& row);
   bool ServeFirst(UserLock& row, RecordIndex index);
   void WakeOne(UserLock& row);

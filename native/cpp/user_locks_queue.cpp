@@ -69,18 +69,26 @@ bool UserLocks::EnterShared(UserLock& row, WaitRecord& record, RecordIndex index
   return true;
 }
 
-// Gives the lock to whom it is due, as far as it can be given.
-void UserLocks::Serve(UserLock& row) {
-  for (uint32_t steps = 0; steps <= 2 * records_count_; steps++) {
-    const RecordIndex index = row.first.load();
-    WaitRecord* record = RecordAt(index);
-    if (record == nullptr) break;
+// Also behind somebody who waits and does not go on: they would use up all records.
+void UserLocks::DropDone(UserLock& row) {
+  uint32_t steps = 0;
+  for (RecordIndex index = row.first.load(); WaitRecord* record = RecordAt(index);) {
+    if (steps++ > records_count_) return;
+    const RecordIndex next = record->next.load();
     if (record->state.load(std::memory_order_acquire) != WaitRecord::kWaiting) {
       Unqueue(row, index);
       FreeRecord(*record);
-    } else if (!ServeFirst(row, index)) {
-      break;
     }
+    index = next;
+  }
+}
+
+// Gives the lock to whom it is due, as far as it can be given.
+void UserLocks::Serve(UserLock& row) {
+  DropDone(row);
+  for (uint32_t steps = 0; steps <= 2 * records_count_; steps++) {
+    const RecordIndex index = row.first.load();
+    if (RecordAt(index) == nullptr || !ServeFirst(row, index)) break;
   }
   SetWaiters(row);
 }

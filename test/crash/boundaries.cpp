@@ -41,7 +41,7 @@ constexpr bool kRepair = true;
 struct Pace {
   uint64_t stride;
   uint64_t kill_every = stride == 1 ? 97 : 997;  // boundaries between two deaths in earnest
-  uint64_t twice_every = stride == 1 ? 11 : 3;   // torn images between two whose repairer is stepped
+  uint64_t twice_every = stride == 1 ? 11 : 6;   // torn images between two whose repairer is stepped
   uint64_t whole_every = 307;                    // likewise, of images that are not torn
   uint64_t second_stride = 7 * stride;           // instructions between two deaths of the repairer
 };
@@ -331,6 +331,7 @@ class Boundaries {
     if (tally_.failures++ == 0)  // the first of its pair tells enough
       printf("FAILED %s, %s, boundary %" PRIu64 " at %#" PRIx64 ", %s: %s\n", operation_->name, start_->name, at_,
              where_, how, what.c_str());
+    if (!kRepair) fflush(stdout), _exit(1);  // that it fails is all that is asked
   }
 
   Pace pace_;
@@ -357,18 +358,18 @@ struct Part {
   uint32_t pairs = 0;
 };
 
-// Each part by a process of its own, as many at a time as there are processors. False: one did not end well.
+// Each part by a process of its own, as many at a time as there are processors. The first exit code but 0, or 0.
 template <class Run>
-bool RunAll(Part* parts, uint32_t count, Run run) {
+int RunAll(Part* parts, uint32_t count, Run run) {
   const long most = sysconf(_SC_NPROCESSORS_ONLN);
-  bool well = true;
-  auto await = [&well] {
+  int code = 0;
+  auto await = [&code] {
     int status = 0;
     wait(&status);
-    well = well && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    if (code == 0) code = WIFEXITED(status) ? WEXITSTATUS(status) : 2;
   };
   long running = 0;
-  for (uint32_t i = 0; i < count; i++) {
+  for (uint32_t i = 0; i < count && code == 0; i++) {
     if (running == most) await(), running--;
     const pid_t child = fork();
     Need(child >= 0, "fork failed");
@@ -380,8 +381,8 @@ bool RunAll(Part* parts, uint32_t count, Run run) {
     }
     running++;
   }
-  for (; running > 0; running--) await();
-  return well;
+  for (; running > 0 && code == 0; running--) await();
+  return code;
 }
 
 int Report(const LockEngine* engine, uint64_t stride, const Tally& total, uint32_t pairs) {
@@ -416,10 +417,10 @@ int main(int count, char** words) {
   Need(page != MAP_FAILED, "no memory for the tallies");
   Part* parts = static_cast<Part*>(memcpy(page, all, sizeof all));
   const uint32_t parts_count = stride == 1 ? 12 : 8;
-  if (!RunAll(parts, parts_count, [&](Part& part) {
-        Boundaries(stride, part.policy, part.bitmap, engine).Run(part.half, &part.total, &part.pairs);
-      }))
-    return 2;
+  const int code = RunAll(parts, parts_count, [&](Part& part) {
+    Boundaries(stride, part.policy, part.bitmap, engine).Run(part.half, &part.total, &part.pairs);
+  });
+  if (code != 0) return code;  // the others end with us
   Tally total;
   uint32_t pairs = 0;
   for (uint32_t i = 0; i < parts_count; i++) total += parts[i].total, pairs += parts[i].pairs;

@@ -378,7 +378,7 @@ TEST_P(EachPolicy, NobodyReadsATornValueWhileRunsAreUsedAgain) {
     uint8_t bytes[512];
     for (uint64_t count = 1; count <= 4000 && !wrong; count++) {
       const uint32_t key = dice.Below(kKeys);
-      const std::string name = "key" + std::to_string(key);  // a key does not keep its bytes
+      const std::string name = "key" + std::to_string(key);
       const Key where = KeyOf(name);
       const uint32_t die = dice.Below(8);
       if (die < 4) {

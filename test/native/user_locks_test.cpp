@@ -168,6 +168,27 @@ TEST_P(UserLocksTest, AFrozenOwnerKeepsIt) {
   EXPECT_FALSE(locks().Inherited(0, me_.word));
 }
 
+// A plain lock goes to who comes first; those who overtake a frozen one leave nothing behind it.
+TEST_P(UserLocksTest, AFrozenWaiterUsesUpNoRecordsOfOthers) {
+  ASSERT_EQ(Lock(0, kForEver), Status::kOk);
+  auto waiter = Do([](const Other& other) { return other.Lock(0) == Status::kOk ? 0 : 1; });
+  ASSERT_TRUE(Eventually([&] { return Waiting() == 1; }));
+  waiter->Freeze();
+  LockOwner holder = me_;
+  for (uint32_t turn = 0; turn < 2 * locks().geometry().records(); turn++) {
+    const LockOwner next = locks().NewOwner(caller_, 0);
+    RecordIndex record = 0;
+    ASSERT_EQ(locks().Enqueue(0, next, Share::kNo, true, caller_, &record), Status::kBusy) << "turn " << turn;
+    ASSERT_EQ(locks().Unlock(0, holder.word, caller_), Status::kOk);
+    ASSERT_EQ(locks().Look(record, caller_, false), Status::kOk);
+    holder = next;
+  }
+  EXPECT_EQ(Waiting(), 1u);
+  waiter->Thaw();
+  EXPECT_EQ(locks().Unlock(0, holder.word, caller_), Status::kOk);
+  EXPECT_EQ(waiter->ExitCode(), 0);
+}
+
 TEST_P(UserLocksTest, ADeadOwnersLockIsFoundWithin250msByWhoeverWaitsAndItIsTold) {
   for (uint32_t kind : {0u, uint32_t{UserLock::kFair}, uint32_t{UserLock::kReadWrite}}) {
     const uint32_t lock = Named(("kind " + std::to_string(kind)).c_str(), kind);
