@@ -9,7 +9,7 @@ import { cpus, loadavg, release } from 'node:os'
 import { run } from 'node:test'
 import { setup } from './setup.mjs'
 
-const files = ['stats-hostile', 'stats', 'metrics-workers', 'cache-count', 'compute'].map(
+const files = ['stats-hostile', 'stats', 'metrics-workers', 'cache-count', 'compute', 'store'].map(
   (name) => `test/process/${name}.test.ts`,
 )
 const subjects = process.argv.slice(2)
@@ -20,6 +20,7 @@ const load = loadavg()[0].toFixed(1)
 setup()
 process.env.UWSHM_FULL = '1'
 process.env.UWSHM_TEST_COUNTS ??= '1000000'
+process.env.UWSHM_TEST_KILLS ??= '100'
 
 const sections = new Map(sectionsOf(page))
 let isBroken = false

@@ -1,6 +1,6 @@
 #!/usr/bin/env node
-// The command: argv → options → master. Whatever is wrong is one sentence on
-// stderr and exit status 1, before anything is started.
+// The command: argv → options → master, or `uwshm fsck FILE`. Whatever is wrong is
+// one sentence on stderr and exit status 1, before anything is started.
 
 import { alarmList } from './alarms/index.ts'
 import { UwsgiError } from './errors.ts'
@@ -9,6 +9,8 @@ import { parseOptions } from './options.ts'
 import { version } from './version.ts'
 
 try {
+  const [command, ...rest] = process.argv.slice(2)
+  if (command === 'fsck') process.exit((await import('./cache/fsck.ts')).fsck(rest[0]))
   const options = parseOptions(process.argv.slice(2))
   if (options.help) process.stdout.write(helpText())
   else if (options.version) process.stdout.write(`${version}\n`)

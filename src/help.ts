@@ -12,6 +12,7 @@ const metricKeys: [name: string, field: Field<unknown>][] = Object.entries(metri
 export function helpText(): string {
   return [
     'uwshm [options] app.ts [-- arguments of the application]',
+    'uwshm fsck FILE        says what the store of a cache holds, and what is wrong with it',
     '',
     'Starts a master and its workers; they share caches and counters in mapped memory.',
     'The application exports a (req, res) listener or a Request => Response function',

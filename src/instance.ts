@@ -15,6 +15,7 @@ import { statSync } from 'node:fs'
 import { totalmem } from 'node:os'
 import { Alarms } from './alarms/alarms.ts'
 import { filling } from './cache/fill.ts'
+import { openStores, syncStores, tellOfStores } from './cache/store.ts'
 import { UwsgiError } from './errors.ts'
 import { watchLocks } from './locks/watcher.ts'
 import { log } from './log.ts'
@@ -28,31 +29,18 @@ const OPTIONS = 'UWSHM_OPT'
 
 /** Makes the segments that `options` describe; this process is their master. */
 export function createInstance(options: Options): MetricsPlan {
-  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, cache2, locks, locksMax, written } =
-    options
+  const { maxProcesses, processes, threads, lockEngine, ftok, persistentIpcsem, locks, locksMax, written } = options
   const fill = filling(options)
   const left = native.reapLocks()
   if (left > 0) log(`removed ${left} semaphore set${left === 1 ? '' : 's'} that killed instances had left`)
   const metrics = planMetrics(options)
+  const caches = openStores(options)
   native.create(
     maxProcesses,
     processes,
     threads,
     lockEngine,
-    cache2.map((cache) => [
-      cache.name,
-      cache.items,
-      cache.blocksize,
-      cache.keysize,
-      cache.hashsize,
-      cache.math_initial,
-      cache.hash,
-      cache.lastmod,
-      cache.no_expire || cache.lazy_expire,
-      cache.policy,
-      cache.clear_on_full,
-      cache.bitmap ? cache.blocks : 0,
-    ]),
+    caches,
     memoryLimit(),
     ftok === undefined ? 0 : keyOf(ftok),
     persistentIpcsem,
@@ -61,6 +49,8 @@ export function createInstance(options: Options): MetricsPlan {
     metrics.slots,
     metrics.cells,
   )
+  tellOfStores(options, caches)
+  syncStores(options)
   native.defineMetrics(metrics.rows, -1, 0)
   // Takes its thread slot while there is one.
   native.startSweeper(1000 * options.cacheExpireFreq)

@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then, number of blocks in bitmap mode (0 = not in it). */
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then, number of blocks in bitmap mode (0 = not in it), the descriptor of its store (-1 = none), whether what that holds is not wanted. */
 export type CacheGeometry = [
   name: string,
   items: number,
@@ -22,6 +22,8 @@ export type CacheGeometry = [
   policy: Policy,
   clearOnFull: boolean,
   bitmapBlocks: number,
+  store: number,
+  isWiped: boolean,
 ]
 
 /** Which item goes when there is no room for another: none, the one used longest ago, the oldest unread one. */
@@ -118,6 +120,8 @@ export interface CacheFigures {
   expired: number
   /** Items of the longest chain that there ever was. */
   longestChain: number
+  /** Items that this start has found damaged in the store. */
+  damaged: number
   /** Memory that it takes. */
   bytes: number
   /** Epoch seconds; 0 = never, or without `lastmod`. */
@@ -188,6 +192,36 @@ export type LockNews = 'died' | 'held' | 'stopped' | 'free' | 'circle'
 
 /** How a request ended: 0 well, 1 the client left before its request was there, 2 before the answer was out. */
 
+/** What a file holds, as a start would find it. */
+export interface StoreFigures {
+  /** Why it is no store that can be read; '' if it can. */
+  objection: string
+  name: string
+  hash: string
+  policy: Policy
+  /** Expiries are counted from this boot. */
+  isThisBoot: boolean
+  /** What would be wrong with the cache that a start made of it: '' unless we have a bug. */
+  fault: string
+  size: number
+  items: number
+  blocksize: number
+  keysize: number
+  hashsize: number
+  threads: number
+  /** Pid of who has it, or had it last. */
+  owner: number
+  good: number
+  expired: number
+  /** Versions that had been replaced. */
+  older: number
+  damaged: number
+  /** Of the values of good items. */
+  bytes: number
+  /** The first few that are damaged: slot and key, as far as that can be made out. */
+  first: [slot: number, key: Buffer][]
+}
+
 export interface Native {
   /** Hands in the class that native code throws: `new UwsgiError(code, ...about)`. Once per environment. */
   errors(type: typeof UwsgiError): void
@@ -231,6 +265,16 @@ export interface Native {
   cacheFigures(index: number): CacheFigures
   /** Walks every invariant; null when all hold, else the first that does not. Nobody else may be writing. */
   checkCache(index: number): string | null
+  /** Takes the file for this process alone, until `create` shares it with those who attach. False: somebody has it. Throws an Error with `code`. */
+  ownStore(fd: number): boolean
+  /** Does anybody have it mapped? */
+  isStoreOwned(fd: number): boolean
+  /** Pid of who has that store, or had it last; 0 = it does not say. */
+  storeOwner(fd: number): number
+  /** Null: nothing was ever written there. Else what speaks against it as the store of such a cache ('': nothing), and whether it is damaged. */
+  judgeStore(fd: number, cache: CacheGeometry, maxProcesses: number): [isDamaged: boolean, objection: string] | null
+  /** Changes nothing. Only `objection`, where there is one. Throws an Error with `code`. */
+  examineStore(fd: number): StoreFigures
   /** A native thread of this process removes what has expired, every so many milliseconds, until the process ends. */
   startSweeper(periodMs: number): void
 

@@ -73,13 +73,24 @@ export const cache2 = keyval(
     no_expire: flag('nobody sweeps it: what has expired makes room when it is full'),
     lazy_expire: flag('the same as no_expire', { aliases: ['lazy'] }),
     math_initial: integer64('what a counter is before its first operation', { fallback: 0n }),
+    store: text('the file that it lives in: what it holds survives the end of all processes', {
+      fallback: '',
+      fallbackText: 'none',
+      syntax: 'FILE',
+    }),
+    store_sync: count('seconds between two times that the store is written to the disk', {
+      fallback: 0,
+      fallbackText: '--cache-store-sync',
+      min: 0,
+      max: 86400,
+      unit: 'SECONDS',
+      aliases: ['storesync'],
+    }),
+    store_delete: flag('remove a store that cannot be used, instead of moving it aside', { aliases: ['storedelete'] }),
   },
   {
     example: 'name=pages,items=10000',
-    later: (
-      'store store_sync storesync store_delete storedelete node nodes sync udp udp_server ' +
-      'udp_servers udpserver udpservers'
-    ).split(' '),
+    later: ('node nodes sync udp udp_server ' + 'udp_servers udpserver udpservers').split(' '),
     settle(cache, where) {
       if (cache.items === undefined) return
       cache.hashsize ??= Math.max(1024, 2 ** Math.ceil(Math.log2(cache.items)))
@@ -101,7 +112,9 @@ export const cache2 = keyval(
           'on',
           `possible with policy=${cache.policy}: leave one out`,
         )
-      const { items, blocks, bitmap } = cache
+      const { items, blocks, bitmap, store = '' } = cache
+      if (bitmap && store !== '')
+        throw new UwsgiError('OPTION_VALUE', `${where}: store`, store, 'possible with bitmap=1: leave one out')
       if (bitmap ? blocks < items : blocks !== items)
         throw new UwsgiError(
           'OPTION_VALUE',
@@ -210,6 +223,14 @@ export const table = {
     fallbackText: 'none',
   }),
   'cache-blocksize': bytes('blocksize of --cache', { min: 0, fallback: 65536, max: 2 ** 30 }),
+  'cache-store': text('store of --cache', { syntax: 'FILE' }),
+  'cache-store-sync': count('store_sync of --cache, and of every other cache with a store that has none', {
+    fallback: 0,
+    fallbackText: 'when the kernel likes',
+    min: 0,
+    max: 86400,
+    unit: 'SECONDS',
+  }),
   'cache-use-last-modified': flag('lastmod of --cache'),
   'cache-no-expire': flag('no_expire of every cache'),
   'cache-expire-freq': count('seconds between two sweeps for what has expired', {
@@ -320,7 +341,7 @@ type Table = typeof table
 type Camel<S> = S extends `${infer Head}-${infer Tail}` ? `${Head}${Capitalize<Camel<Tail>>}` : S
 type Value<F> = F extends { isList: true; read(...args: never): infer T } ? T[] : F extends Field<infer T> ? T : never
 /** Without a fallback, and no list: may be absent. */
-type Absent = 'stats' | 'chdir' | 'connect-and-read' | 'metrics-dir' | 'ftok'
+type Absent = 'cache-store' | 'stats' | 'chdir' | 'connect-and-read' | 'metrics-dir' | 'ftok'
 
 export type Options = {
   [K in Exclude<keyof Table, Absent> as Camel<K>]: Value<Table[K]>
@@ -472,11 +493,16 @@ const mostCores = 2 ** 16
 function settle<O extends SetOptions>(options: O): O {
   const { processes, cache2: caches } = options
   if (options.cache > 0) {
-    const { cache: items, cacheBlocksize, cacheUseLastModified: lastmod } = options
+    const { cache: items, cacheBlocksize, cacheUseLastModified: lastmod, cacheStore: store } = options
     // To uWSGI, too, a block of 0 bytes is one of the usual size.
-    caches.unshift(cache2.read({ name: 'default', items, blocksize: cacheBlocksize || 65536, lastmod }, '--cache'))
+    const blocksize = cacheBlocksize || 65536
+    caches.unshift(cache2.read({ name: 'default', items, blocksize, lastmod, store }, '--cache'))
+  } else if (options.cacheStore !== undefined)
+    throw new UwsgiError('OPTION_VALUE', '--cache-store', options.cacheStore, 'possible without --cache N')
+  for (const cache of caches) {
+    cache.no_expire ||= options.cacheNoExpire
+    cache.store_sync ||= options.cacheStoreSync
   }
-  for (const cache of caches) cache.no_expire ||= options.cacheNoExpire
   const { metric, metricThreshold, metricsNoCores, metricsDir } = options
   if (metric.length > 0 || metricThreshold.length > 0 || metricsNoCores || metricsDir !== undefined)
     options.enableMetrics = true
@@ -500,9 +526,13 @@ function settle<O extends SetOptions>(options: O): O {
   if (!options.master) throw new UwsgiError('OPTION_VALUE', '--master', 'off', 'possible: there always is a master')
   if (!options.dieOnTerm) throw new UwsgiError('OPTION_VALUE', '--die-on-term', 'off', 'possible: SIGTERM always stops')
   const seen = new Set<string>()
-  for (const { name } of caches) {
+  const stores = new Map<string, string>()
+  for (const { name, store } of caches) {
     if (seen.has(name)) throw new UwsgiError('CACHE_TWICE', name)
     seen.add(name)
+    if (store === '') continue
+    if (stores.has(store)) throw new UwsgiError('STORE_TWICE', stores.get(store), name, store)
+    stores.set(store, name)
   }
   return options
 }

@@ -81,6 +81,8 @@ void Cache::Lay(const CachePlaces& at) {
   rules_ = header_->rules;
   seed_ = {header_->seed[0], header_->seed[1]};
   name_.assign(header_->name, strnlen(header_->name, sizeof header_->name));
+  began_at_ = header_->store.clock.began_at;
+  stored_ = began_at_ != 0;
   slots_ = static_cast<uint32_t>(geometry_.slots());
   stripe_mask_ = geometry_.stripes() - 1;
   longest_chain_ = geometry_.longest_chain();
@@ -207,6 +209,7 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
   else item.first_block.store(fresh, std::memory_order_relaxed);
   item.expires_at.store(expires_at, std::memory_order_relaxed);
   CopyIn(KeyBytesOf(fresh, key.size), key.bytes, key.size);
+  const uint64_t content = stored_ ? ContentOf(fresh) : 0;
   // The pool's slots are in the order since they were first taken.
   if (geometry_.policy != kRefuse && fresh > geometry_.max_items &&
       listed_[fresh].load(std::memory_order_relaxed) == 0) {
@@ -266,17 +269,22 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
       item.used.store(visited ? now | kVisited : now, std::memory_order_relaxed);
     }
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
+    uint32_t seal = 0;
+    if (stored_) {
+      item.version.store(stripe.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+      seal = SealOf(item, content, expires_at, began_at_);
+    }
     Run old = 0;
     if (bitmap_) old = present ? RunOfItem(place.slot) : cell.old.load(std::memory_order_relaxed);
     if (present) {
       if (how == How::kAdd) Bump(cell.expired);  // otherwise it would be in the way
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
-      Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count, 0, old});
+      Apply(cell, StripeLock(key.stripe), {place.link, place.slot, fresh, place.slot, reserved, count, 0, old, seal});
     } else {
       item.chain_next.store(0, std::memory_order_relaxed);
       if (place.before >= stripe.longest.load(std::memory_order_relaxed))
         stripe.longest.store(place.before + 1, std::memory_order_relaxed);
-      Apply(cell, StripeLock(key.stripe), {place.link, 0, fresh, reserved, 0, count + 1, 0, old});
+      Apply(cell, StripeLock(key.stripe), {place.link, 0, fresh, reserved, 0, count + 1, 0, old, seal});
     }
     guard.Release();
     Forgo(caller);
@@ -302,7 +310,12 @@ Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_
         if (word == nullptr) return Status::kCorrupt;
         if (!Compute(math, LoadWord(word), n, result)) return Status::kDivision;
         Modify(caller);
-        StoreWord(word, *result);
+        uint32_t seal = 0;
+        if (stored_) {
+          const uint64_t content = ContentOf(place.slot, reinterpret_cast<const uint8_t*>(result));
+          seal = SealOf(item, content, item.expires_at.load(std::memory_order_relaxed), began_at_);
+        }
+        InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal, [&] { StoreWord(word, *result); });
         return Status::kOk;
       }
     }
@@ -322,7 +335,10 @@ Status Cache::Touch(const Caller& caller, const Key& key, uint64_t expires_at) {
   Modify(caller);
   // A death before this store leaves the stripe expecting something too early: I5 allows that.
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  At(place.slot).expires_at.store(expires_at, std::memory_order_relaxed);
+  Item& item = At(place.slot);
+  const uint32_t seal = stored_ ? SealOf(item, ContentOf(place.slot), expires_at, began_at_) : 0;
+  InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal,
+          [&] { item.expires_at.store(expires_at, std::memory_order_relaxed); });
   return Status::kOk;
 }
 
@@ -379,6 +395,7 @@ CacheFigures Cache::Figures(uint32_t threads_used) const {
         std::max<uint64_t>(figures.longest_chain, stripes_[i].longest.load(std::memory_order_relaxed));
   }
   if (bitmap_) figures.blocks_taken = pool_->taken.load(std::memory_order_relaxed);
+  figures.damaged = header_->damaged.load(std::memory_order_relaxed);
   for (uint32_t i = 0; i < threads_used; i++) {
     const Cell& cell = cells_[i];
     // Idle ones are as good as free.

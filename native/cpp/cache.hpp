@@ -20,6 +20,7 @@
 #include "hash.hpp"
 #include "lock.hpp"
 #include "shared_bytes.hpp"
+#include "store.hpp"
 
 namespace uwshm {
 
@@ -53,6 +54,7 @@ struct CacheFigures {
   uint64_t modified_at;  // boot-time milliseconds, 0 = never, or not wanted
   uint64_t longest_chain;
   uint64_t blocks_taken, moves;  // bitmap mode
+  uint64_t damaged;              // items that were found damaged in the store
   uint64_t refused[16];          // by Status
 };
 static_assert(static_cast<uint32_t>(Status::kBusy) <= std::size(CacheFigures{}.refused));
@@ -64,6 +66,12 @@ class Cache final : public Repairable {
 
   Status Create(InstanceId instance, uint32_t ordinal, const char* name, const CacheGeometry& geometry,
                 const CacheRules& rules, HashSeed seed, LockTable* locks);
+  // The same in a file, with what it holds. `now` in boot-time milliseconds. kForeign, kLayout: a file that cannot
+  // be had so; kNoMemory: no room for it (errno).
+  Status Open(const StoreSpec& store, InstanceId instance, uint32_t ordinal, const char* name,
+              const CacheGeometry& geometry, const CacheRules& rules, HashSeed seed, LockTable* locks, uint64_t now);
+  // What a start would find in the file of `head`. Nothing is changed in it.
+  Status Examine(int fd, const StoreHead& head, const StoreClock& clock, uint64_t now, StoreFindings* findings);
   Status Attach(int fd, InstanceId instance, uint32_t ordinal, uint32_t threads, LockTable* locks, uint64_t* layout);
 
   const std::string& name() const { return name_; }
@@ -164,6 +172,7 @@ class Cache final : public Repairable {
 
  private:
   friend class CacheCheck;
+  friend class CacheRecovery;
 
   // Where a key is, or where it would be appended (slot 0).
   struct Place {
@@ -178,6 +187,7 @@ class Cache final : public Repairable {
     Slot spare, reserved;
     uint32_t count;
     Run fresh = 0, old = 0;
+    uint32_t seal = 0;  // in a store: the checksum of the item that is to be found in `desired`
   };
 
   void Lay(const CachePlaces& at);
@@ -266,6 +276,33 @@ class Cache final : public Repairable {
   uint32_t LinkAfter(Slot slot) const { return geometry_.hashsize + slot; }
   uint32_t PoolHeadLink() const { return geometry_.hashsize + slots_ + 1; }
   uint32_t PoolMarkLink() const { return geometry_.hashsize + slots_ + 2; }
+
+  // In a store, a link number for each slot's checksum.
+  uint32_t SealLink(Slot slot) const { return geometry_.hashsize + slots_ + 2 + slot; }
+
+  // A store's checksums. Key and value are hashed first, for that takes long.
+  uint64_t ContentOf(Slot slot, const uint8_t* value) const {
+    auto most = [](const std::atomic<uint32_t>& said, uint32_t room) {
+      const uint32_t size = said.load(std::memory_order_relaxed);
+      return size < room ? size : room;
+    };
+    const uint32_t key_size = most(At(slot).key_size, geometry_.keysize);
+    const uint64_t state = HashOf(seed_, KeyBytesOf(slot, key_size), key_size);
+    return HashOf({state, seed_.b}, value, most(At(slot).value_size, geometry_.blocksize));
+  }
+  uint64_t ContentOf(Slot slot) const { return ContentOf(slot, ValueOf(slot)); }
+  // Whether its sizes stay within its room; what a lock protects does, unless somebody scribbles.
+  bool Sound(Slot slot) const {
+    const Item& item = At(slot);
+    const uint32_t key_size = item.key_size.load(std::memory_order_relaxed);
+    return key_size != 0 && key_size <= geometry_.keysize && item.first_block.load(std::memory_order_relaxed) == slot &&
+           item.value_size.load(std::memory_order_relaxed) <= geometry_.blocksize;
+  }
+  // Of an item as it stands, were that its content and its expiry. Never 0.
+  uint32_t SealOf(const Item& item, uint64_t content, uint64_t expires_at, int64_t began_at) const;
+  // Stores a counter or an expiry where it is. REQUIRES: `lock` held; `seal` is right afterwards.
+  template <class Assign>
+  void InPlace(Cell& cell, uint32_t lock, Slot slot, uint32_t seal, Assign assign);
 
   // REQUIRES for these: `lock` held.
   void Apply(Cell& cell, uint32_t lock, const Change& change);
@@ -383,6 +420,8 @@ class Cache final : public Repairable {
   CacheRules rules_{};
   HashSeed seed_{};
   std::string name_;
+  bool stored_ = false;   // in a file: items have checksums
+  int64_t began_at_ = 0;  // of the boot that expiries count from, epoch milliseconds
   uint32_t slots_ = 0;
   uint32_t stripe_mask_ = 0;
   uint64_t longest_chain_ = 0;
@@ -405,6 +444,25 @@ class Cache final : public Repairable {
   std::atomic<Slot>* owners_ = nullptr;
   uint8_t* blocks_ = nullptr;
 };
+
+template <class Assign>
+void Cache::InPlace(Cell& cell, uint32_t lock, Slot slot, uint32_t seal, Assign assign) {
+  if (!stored_) return assign();
+  Intent& intent = cell.intent;
+  std::atomic<uint32_t>& checksum = At(slot).checksum;
+  intent.link.store(SealLink(slot), std::memory_order_relaxed);
+  intent.expected.store(checksum.load(std::memory_order_relaxed), std::memory_order_relaxed);
+  intent.desired.store(seal, std::memory_order_relaxed);
+  InThisOrder();
+  intent.armed.store(lock + 1, std::memory_order_relaxed);
+  InThisOrder();
+  assign();
+  InThisOrder();
+  checksum.store(seal, std::memory_order_relaxed);
+  InThisOrder();
+  intent.armed.store(0, std::memory_order_release);
+  InThisOrder();
+}
 
 template <class Take>
 Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take) {

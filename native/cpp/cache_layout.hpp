@@ -1,7 +1,7 @@
 // One cache, byte for byte, as every process maps it.
 //
 //   0 ────────────┬──────────────────────────────────────────────────────┐
-//     header      │ SegmentHeader, CacheHeader: name, hash seed    320 B │
+//     header      │ SegmentHeader, CacheHeader: name, hash seed    384 B │
 //   pool ─────────┼──────────────────────────────────────────────────────┤
 //     Pool        │ free slots: a list, and a mark for never used ones   │
 //   stripes_at ───┼──────────────────────────────────────────────────────┤
@@ -100,6 +100,16 @@
 // dead one's runs again. What somebody else takes from a thread is marked as going
 // first, and is cleared to the end.
 //
+// **In a file** (cache_store.cpp) an item carries a checksum of its key, value,
+// flags and expiry. It is what makes the item *live* for the next start, which
+// believes no link, count or list of the file but builds them anew.
+//   I10 In a store, what is on a chain has its checksum; every other slot has 0.
+//       A death may leave two live items of one key: the one with the higher
+//       version counts.
+// Under an armed intent the checksum comes before the link, and goes after it; so
+// a repair takes it away again, or finishes that too. What changes in place (a
+// counter, an expiry) says both checksums in its intent first.
+//
 // Changed what a byte means? Raise the version in kCacheLayout: old segments
 // must be refused. Sizes are in the number already.
 #pragma once
@@ -126,16 +136,34 @@ struct CacheRules {
   uint32_t ways;         // CacheWays
 };
 
+// Which boot an expiry is counted from, and when that began: so that a store knows it on the next one.
+struct StoreClock {
+  uint64_t boot[2];  // the kernel's id of it
+  int64_t began_at;  // epoch milliseconds
+};
+
+// Of a cache in a file; zero otherwise.
+struct StoreHeader {
+  StoreClock clock;
+  int64_t moving_to;   // 0, or: some items are counted from there already
+  uint32_t owner_pid;  // who has it, or had it last
+  uint32_t unused;
+  uint64_t checksum;  // of SegmentHeader and CacheHeader up to here
+};
+static_assert(sizeof(StoreHeader) == 48);
+
 struct CacheHeader {
   char name[128];
   uint64_t seed[2];
   CacheRules rules;
+  StoreHeader store;
   // With a policy: before this boot-time millisecond nobody need look for what
   // has expired to make room. A hint; 0 = nothing expires.
   std::atomic<uint64_t> expiry_hint;
-  uint64_t spare[3];
+  std::atomic<uint64_t> damaged;  // items that this start has found damaged in its store
+  uint64_t spare[4];
 };
-static_assert(sizeof(CacheHeader) == 192);
+static_assert(sizeof(CacheHeader) == 256);
 
 struct Pool {
   alignas(64) std::atomic<uint32_t> head;  // first free slot
@@ -221,9 +249,9 @@ struct Item {
   std::atomic<uint32_t> value_size;
   std::atomic<uint32_t> first_block;  // = slot, with fixed blocks; 0 if there is no block
   std::atomic<uint64_t> expires_at;   // boot-time milliseconds, 0 = never
-  uint32_t checksum;                  // store
-  uint32_t spare;
-  std::atomic<uint64_t> used;  // with a policy: the moment it was last used, as far as it was noted
+  std::atomic<uint32_t> checksum;     // in a store; 0 = not live
+  std::atomic<uint32_t> version;      // in a store: the stripe's sequence since it is there
+  std::atomic<uint64_t> used;         // with a policy: the moment it was last used, as far as it was noted
   uint8_t key[kInlineKey];
 };
 static_assert(sizeof(Item) == 64);
@@ -339,7 +367,7 @@ struct CachePlaces {
 };
 
 constexpr uint64_t kCacheLayout = LayoutNumber(
-    3, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
+    4, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
         sizeof(Item), sizeof(Order), sizeof(Rank), sizeof(Note), kNotes, kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

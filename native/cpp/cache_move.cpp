@@ -98,7 +98,6 @@ Status Cache::MoveAway(const Caller& caller, uint32_t block, Run window) {
   copy.hash.store(item.hash.load(std::memory_order_relaxed), std::memory_order_relaxed);
   copy.flags.store(item.flags.load(std::memory_order_relaxed), std::memory_order_relaxed);
   copy.expires_at.store(item.expires_at.load(std::memory_order_relaxed), std::memory_order_relaxed);
-  copy.checksum = item.checksum;
   if (geometry_.policy != kRefuse) copy.used.store(LastUseOf(slot), std::memory_order_relaxed);
   copy.chain_next.store(item.chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
   Apply(cell, StripeLock(stripe),

@@ -1,5 +1,5 @@
 // Walks the invariants of cache_layout.hpp, all of them, believing nothing it
-// reads. Tests call it after every crash; so will fsck.
+// reads. Tests call it after every crash; so does fsck.
 #include <cstdarg>
 #include <cstdio>
 
@@ -35,6 +35,7 @@ class CacheCheck {
     if (fault.empty() && c_.geometry_.policy != kRefuse) fault = WalkOrder();
     for (uint32_t thread = 0; thread < c_.geometry_.threads && fault.empty(); thread++) fault = LookAtCell(thread);
     if (fault.empty() && c_.bitmap_) fault = WalkMap();
+    for (Slot slot = 1; slot <= c_.slots_ && c_.stored_ && fault.empty(); slot++) fault = LookAtSeal(slot);
     return fault.empty() ? Account() : fault;
   }
 
@@ -96,6 +97,15 @@ class CacheCheck {
     if (!c_.Find(key, Word(c_.stripes_[key.stripe].sequence), &place) || place.slot != slot)
       return Text("I3: the key of item %u leads to item %u", slot, place.slot);
     return "";
+  }
+
+  std::string LookAtSeal(Slot slot) {
+    const Item& item = c_.At(slot);
+    const uint64_t expires_at = item.expires_at.load(std::memory_order_relaxed);
+    const uint32_t right =
+        on_chain_[slot] ? c_.SealOf(item, c_.ContentOf(slot), expires_at, c_.began_at_) : uint32_t{0};
+    if (Word(item.checksum) == right) return "";
+    return Text("I10: slot %u has checksum %08x and should have %08x", slot, Word(item.checksum), right);
   }
 
   std::string WalkPool() {

@@ -50,7 +50,10 @@ Status Instance::Create(InstanceId id, const InstanceSpec& spec, const Self& sel
     trouble->segment = "cache " + cache.name;
     trouble->expected = CachePlaces::Of(geometries[i]).size;
     caches_.push_back(std::make_unique<Cache>());
-    status = caches_.back()->Create(id, i, cache.name.c_str(), geometries[i], cache.rules, cache.seed, &locks_);
+    const char* name = cache.name.c_str();
+    status = cache.store.fd < 0 ? caches_.back()->Create(id, i, name, geometries[i], cache.rules, cache.seed, &locks_)
+                                : caches_.back()->Open(cache.store, id, i, name, geometries[i], cache.rules, cache.seed,
+                                                       &locks_, self.now());
     if (status != Status::kOk) return status;
   }
   return Enter(trouble);

@@ -24,6 +24,7 @@ struct CacheSpec {
   CacheRules rules{};
   Policy policy = kRefuse;
   uint32_t blocks = 0;  // bitmap mode
+  StoreSpec store{};
 };
 
 // How many user locks there are from the start, and how many there may be.

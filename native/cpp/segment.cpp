@@ -11,7 +11,6 @@
 namespace uwshm {
 namespace {
 
-constexpr uint64_t kMagic = 0x0a01006d68737775;  // "uwshm\0\1\n"
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 }  // namespace
@@ -34,7 +33,7 @@ Status Segment::Create(const SegmentSpec& spec) {
   header->kind = spec.kind;
   header->ordinal = spec.ordinal;
   memcpy(header->geometry, spec.geometry, sizeof header->geometry);
-  header->magic = kMagic;
+  header->magic = kSegmentMagic;
   return Status::kOk;
 }
 
@@ -42,14 +41,16 @@ Status Segment::Attach(int fd, SegmentSpec* spec) {
   struct stat file;
   if (fstat(fd, &file) != 0) return Status::kForeign;
   const uint64_t size = static_cast<uint64_t>(file.st_size);
-  const int seals = fcntl(fd, F_GET_SEALS);
-  if (seals < 0 || (seals & kSeals) != kSeals || size < sizeof(SegmentHeader)) return Status::kForeign;
+  if (size < sizeof(SegmentHeader)) return Status::kForeign;
 
   SegmentHeader header;
   if (pread(fd, &header, sizeof header, 0) != static_cast<ssize_t>(sizeof header)) return Status::kForeign;
-  if (header.magic != kMagic || header.kind != spec->kind || header.ordinal != spec->ordinal || header.size != size ||
-      !(header.instance == spec->instance))
+  if (header.magic != kSegmentMagic || header.kind != spec->kind || header.ordinal != spec->ordinal ||
+      header.size != size || !(header.instance == spec->instance))
     return Status::kForeign;
+  const int seals = fcntl(fd, F_GET_SEALS);
+  const bool is_safe = header.in_file != 0 ? LockFile(fd, kShareFile) : seals >= 0 && (seals & kSeals) == kSeals;
+  if (!is_safe) return Status::kForeign;
   const uint64_t expected = spec->layout;
   spec->layout = header.layout;
   if (header.layout != expected) return Status::kLayout;
@@ -58,8 +59,21 @@ Status Segment::Attach(int fd, SegmentSpec* spec) {
   return Map(fd, size);
 }
 
-Status Segment::Map(int fd, uint64_t size) {
-  void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+bool LockFile(int fd, FileLock lock) {
+  // Of the open file, not of the process: so children that inherit the descriptor hold it too.
+  struct flock whole = {};
+  whole.l_type = lock == kOwnFile ? F_WRLCK : F_RDLCK;
+  return fcntl(fd, F_OFD_SETLK, &whole) == 0;
+}
+
+bool IsLocked(int fd) {
+  struct flock whole = {};
+  whole.l_type = F_WRLCK;
+  return fcntl(fd, F_OFD_GETLK, &whole) == 0 && whole.l_type != F_UNLCK;
+}
+
+Status Segment::Map(int fd, uint64_t size, Mapping mapping) {
+  void* base = mmap(nullptr, size, PROT_READ | PROT_WRITE, mapping == kShared ? MAP_SHARED : MAP_PRIVATE, fd, 0);
   if (base == MAP_FAILED) return Status::kNoMemory;
   // A core of one worker need not hold everybody's cache, and writing it would
   // keep the dead worker's locks taken for seconds.

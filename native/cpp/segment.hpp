@@ -1,4 +1,6 @@
-// A segment: one memfd, sized once, sealed, and mapped once per process.
+// A segment: one memfd, sized once, sealed, and mapped once per process. Or a
+// file, where it is to outlive its processes: nobody can seal that, so whoever
+// maps it holds a shared lock on it.
 //
 // Every segment starts with this header. Whoever maps it compares magic,
 // layout, instance and geometry with what it was built to read, and refuses
@@ -35,7 +37,7 @@ struct SegmentHeader {
   SegmentKind kind;
   uint32_t ordinal;      // the n-th of its kind
   uint64_t geometry[9];  // meaning depends on the kind
-  uint64_t spare;
+  uint64_t in_file;      // 1: of a file, which has no seals
 };
 static_assert(sizeof(SegmentHeader) == 128);
 
@@ -47,6 +49,15 @@ constexpr uint64_t LayoutNumber(uint32_t version, std::initializer_list<size_t> 
   for (size_t size : sizes) number = (number ^ size) * 0x100000001b3ull;
   return number;
 }
+
+constexpr uint64_t kSegmentMagic = 0x0a01006d68737775;  // "uwshm\0\1\n"
+
+// Among processes that have a file mapped: kShareFile by each, kOwnFile by one alone. It goes with the
+// last descriptor. False: others have it, or there are no locks there (errno).
+enum FileLock : int { kShareFile, kOwnFile };
+bool LockFile(int fd, FileLock lock);
+// By others; takes nothing.
+bool IsLocked(int fd);
 
 struct SegmentSpec {
   const char* name;  // shown in /proc/PID/maps
@@ -62,6 +73,11 @@ class Segment {
  public:
   // Makes, sizes, seals and maps. kNoMemory: errno tells why.
   Status Create(const SegmentSpec& spec);
+
+  // Maps a file of `size` bytes. The header is the caller's business.
+  Status MapFile(int fd, uint64_t size) { return Map(fd, size, kShared); }
+  // Likewise, for somebody who only looks: what is changed there stays there.
+  Status MapPicture(int fd, uint64_t size) { return Map(fd, size, kPrivate); }
 
   // Maps the descriptor `fd` after checking that it is the segment that `spec`
   // describes; size and geometry are the segment's own and come back in `spec`.
@@ -86,7 +102,8 @@ class Segment {
   }
 
  private:
-  Status Map(int fd, uint64_t size);
+  enum Mapping { kShared, kPrivate };
+  Status Map(int fd, uint64_t size, Mapping mapping = kShared);
 
   uint8_t* base_ = nullptr;
   uint64_t size_ = 0;

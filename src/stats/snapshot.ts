@@ -139,6 +139,7 @@ function cacheRow(index: number) {
     evictions: cache.evictions,
     repairs: cache.repairs,
     longest_chain: cache.longestChain,
+    damaged: cache.damaged,
     ...(cache.bitmap && { blocks_taken: cache.blocksTaken, moves: cache.moves }),
     refused: refusedRow(cache),
   }

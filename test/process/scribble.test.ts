@@ -13,7 +13,7 @@ create({ cache2: [{ name: 'victim', items: 100, blocksize: 8192, hashsize: 1 }],
 const cache = uwsgi.cache('victim')
 const segment = native.instance().fds.at(-1)!
 const bucket = 8192
-const poolHead = 320
+const poolHead = 384
 const linkOf = (slot: number) => 12288 + slot * 64
 const clean = Buffer.alloc(fstatSync(segment).size)
 readSync(segment, clean, 0, clean.length, 0)

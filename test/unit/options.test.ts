@@ -48,6 +48,9 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
         no_expire: false,
         lazy_expire: false,
         math_initial: 0n,
+        store: '',
+        store_sync: 0,
+        store_delete: false,
       },
     )
   }
@@ -170,6 +173,7 @@ test('what is wrong is named, with the way out', () => {
     '--locks 5 --locks-max 5': '--locks-max: 5 is not above --locks (5)',
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5), or combined with bitmap=1',
     '--cache2 name=a,items=5,bitmap=1,blocks=4': '--cache2: blocks: 4 is not at least items (5)',
+    '--cache2 name=a,items=5,bitmap=1,store=f': '--cache2: store: f is not possible with bitmap=1: leave one out',
     '--cache2 name=a,items=5,keysize=64k':
       "--cache2: keysize: '64k' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
     '--cache2 name=a,items=5,hash=rr':

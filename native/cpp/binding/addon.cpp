@@ -83,6 +83,7 @@ NAPI_MODULE_INIT() {
   uwshm::InitSocketQueue(env, exports);
   uwshm::InitAccounting(env, exports);
   uwshm::InitMetrics(env, exports);
+  uwshm::InitStore(env, exports);
   uwshm::InitUserLocks(env, exports, environment);
   uwshm::InitLockWatcher(env, exports);
   uwshm::InitMailbox(env, exports);

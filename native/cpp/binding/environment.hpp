@@ -91,6 +91,7 @@ void InitAccepting(napi_env env, napi_value exports);
 void InitSocketQueue(napi_env env, napi_value exports);
 void InitAccounting(napi_env env, napi_value exports);
 void InitMetrics(napi_env env, napi_value exports);
+void InitStore(napi_env env, napi_value exports);
 void InitUserLocks(napi_env env, napi_value exports, Environment* environment);
 void InitLockWatcher(napi_env env, napi_value exports);
 void InitMailbox(napi_env env, napi_value exports);

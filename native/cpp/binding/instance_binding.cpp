@@ -15,6 +15,7 @@
 #include <mutex>
 
 #include "../sweeper.hpp"
+#include "cache_spec.hpp"
 #include "environment.hpp"
 #include "process_end.hpp"
 
@@ -141,36 +142,24 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
   const Napi::Array rows = info[4].As<Napi::Array>();
   const double memory = info[5].As<Napi::Number>().DoubleValue();
   double needed = 0;
+  std::vector<int> stores;
   for (uint32_t i = 0; i < rows.Length(); i++) {
     const Napi::Array row = Napi::Value(rows[i]).As<Napi::Array>();
     auto number = [&](uint32_t column) { return Napi::Value(row[column]).As<Napi::Number>().DoubleValue(); };
-    CacheSpec spec{Napi::Value(row[uint32_t{0}]).As<Napi::String>(), 0, 0, 0, 1, {}};
-    trouble.segment = "cache " + spec.name;
-    for (uint32_t column = 1; column < 5; column++)
-      if (!(number(column) >= 1 && number(column) <= 1 << 30)) {
-        trouble.found = static_cast<uint64_t>(number(column));
-        trouble.expected = 1 << 30;
-        return Throw(home, Status::kTooLarge, trouble), Undefined(info);
-      }
-    spec.items = static_cast<uint32_t>(number(1));
-    spec.blocksize = static_cast<uint32_t>(number(2));
-    spec.keysize = static_cast<uint32_t>(number(3));
-    while (spec.hashsize < number(4)) spec.hashsize *= 2;
-    auto is = [&](uint32_t column) { return Napi::Value(row[column]).As<Napi::Boolean>().Value(); };
-    bool lossless;
-    spec.rules.math_initial = Napi::Value(row[5u]).As<Napi::BigInt>().Int64Value(&lossless);
-    const std::string hash = Napi::Value(row[6u]).As<Napi::String>();
-    while (spec.rules.hash < kHashKinds && hash != kHashNames[spec.rules.hash]) spec.rules.hash++;
-    spec.rules.ways = (is(7) ? uint32_t{kKeepsModified} : 0) | (is(8) ? uint32_t{kNotSwept} : 0);
-    const std::string policy = Napi::Value(row[9u]).As<Napi::String>();
-    while (spec.policy < kPolicies && policy != kPolicyNames[spec.policy])
-      spec.policy = static_cast<Policy>(spec.policy + 1);
-    if (is(10)) spec.rules.ways |= kCleared;
-    spec.blocks = static_cast<uint32_t>(number(11));
+    CacheSpec spec;
+    trouble.expected = 1 << 30;
+    if (!ReadSpec(row, &spec, &trouble.found)) {
+      trouble.segment = "cache " + spec.name;
+      return Throw(home, Status::kTooLarge, trouble), Undefined(info);
+    }
     Draw(&spec.seed, sizeof spec.seed);
-    // What full use touches; keys over 64 bytes are too rare to refuse a start for.
+    spec.store = {number(12) < 0 ? -1 : static_cast<int>(number(12)), ThisBoot(), static_cast<uint32_t>(getpid()),
+                  Napi::Value(row[13u]).As<Napi::Boolean>()};
     const double blocks = spec.blocks != 0 ? spec.blocks : number(1);
-    needed += number(1) * (sizeof(Item) + kMiddleKey) + blocks * number(2) + 4.0 * spec.hashsize;
+    if (spec.store.fd >= 0) stores.push_back(spec.store.fd);
+    // What full use touches; keys over 64 bytes are too rare to refuse a start for. Of a file, what does not fit stays
+    // on the disk.
+    else needed += number(1) * (sizeof(Item) + kMiddleKey) + blocks * number(2) + 4.0 * spec.hashsize;
     caches.push_back(spec);
   }
   if (memory > 0 && needed > memory) {
@@ -195,7 +184,14 @@ Napi::Value Create(const Napi::CallbackInfo& info) {
                           {count(8), count(9)},
                           {count(10), count(11)}};
   Status status = instance->Create(id, spec, WhoAmI(0), &trouble);
-  if (status != Status::kOk) return GiveUp(instance, {}), Throw(home, status, trouble), Undefined(info);
+  if (status != Status::kOk) {
+    GiveUp(instance, stores);
+    for (const CacheSpec& cache : caches)
+      if (status == Status::kNoMemory && cache.store.fd >= 0 && trouble.segment == "cache " + cache.name)
+        return home.Throw("STORE_NO_ROOM", {cache.name, std::to_string(trouble.expected), strerror(errno)}),
+               Undefined(info);
+    return Throw(home, status, trouble), Undefined(info);
+  }
   OwnProcess().instance = instance;
   LeaveLocksAtExit(*instance);
   return Undefined(info);
@@ -297,6 +293,7 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   row["policy"] = kPolicyNames[geometry.policy];
   put("expired", figures.expired);
   put("longestChain", figures.longest_chain);
+  put("damaged", figures.damaged);
   put("bytes", cache->segment().Resident());
   // The engine knows how long ago; what time that was, the wall clock tells.
   const uint64_t ago = BootMilliseconds() - figures.modified_at;
