@@ -60,8 +60,10 @@ type Bytes = string | Uint8Array
 export interface BoundCache {
   /** The value as text, or null. ASCII is told apart from UTF-8 when it is stored. */
   getString(key: Bytes): string | null
-  /** Copies the value to the slab last given to `slab`, and moves on there by its length rounded up to 8. Length in bytes; -1 absent; -2-n: n bytes are needed. */
+  /** Copies the value to the slab of its size, see `slab`, and moves on there by its length rounded up to 8. Length in bytes; -1 absent; -2-n: n bytes are needed. */
   read(key: Bytes): number
+  /** Copies the value to the beginning of `target` if it has that many bytes. Length in bytes, or null. */
+  readInto(key: Bytes, target: Uint8Array): number | null
   /** Stores a new item; seconds 0 or absent = for ever. False: see `refusal`. */
   set(key: Bytes, value: Bytes, seconds?: number): boolean
   update(key: Bytes, value: Bytes, seconds?: number): boolean
@@ -69,7 +71,7 @@ export interface BoundCache {
   cas(key: Bytes, expected: Bytes | null, value: Bytes, seconds?: number): boolean
   /** Another time to live. False: there is no such item. */
   touch(key: Bytes, seconds: number): boolean
-  /** As `read`, and removes the item where it answers with a length. */
+  /** As `read`, always to the large slab, and removes the item where it answers with a length. */
   pop(key: Bytes): number
   del(key: Bytes): boolean
   /** Removes the items whose keys begin so; the number removed. */
@@ -258,8 +260,8 @@ export interface Native {
   /** Removes the kernel's objects that instances have left of which nobody lives; how many. */
   reapLocks(): number
 
-  /** The slab that `BoundCache.read` writes to, from `offset`. Keep the buffer alive until the next call. */
-  slab(memory: ArrayBuffer, offset: number): void
+  /** The slab that small values (0) or others (1) are copied to, from `offset`. Keep the buffer alive until the next call. */
+  slab(which: 0 | 1, memory: ArrayBuffer, offset: number): void
   bindCache(index: number): BoundCache
   cacheNames(): string[]
   cacheFigures(index: number): CacheFigures

@@ -2,14 +2,12 @@
 //
 // Most methods are the native functions themselves, put on the handle as they
 // are, so that a call costs what crossing the boundary costs. Only Buffers need
-// work here: native code copies the value into a *slab* that JavaScript made,
-// and we return a view of it. That is several times faster than a Buffer that
-// native code allocates; slabs are small, so that one kept view pins little.
+// work here: see slabs.ts.
 
-import { markAsUntransferable } from 'node:worker_threads'
 import { UwsgiError } from '../errors.ts'
 import { type BoundCache, native, type Refusal } from '../native.ts'
 import { type ComputeOptions, getOrCompute } from './compute.ts'
+import { LARGE, large, SMALL, small } from './slabs.ts'
 
 /** Text (stored as UTF-8) or bytes. */
 export type Bytes = string | Uint8Array
@@ -19,33 +17,18 @@ export interface CacheHandleOptions {
   strict?: boolean
 }
 
-const SLAB = 16384
-const OWN = 4096 // values above get memory of their own
-
-// The class that Buffer's own methods construct: a Buffer over given memory, without the checks of Buffer.from.
-const FastBuffer = (Buffer as unknown as Record<symbol, new (m: ArrayBuffer, at: number, size: number) => Buffer>)[
-  Symbol.species
-]!
-
-let slab = new ArrayBuffer(0)
-let position = 0
-
-function newSlab(): void {
-  // Not zeroed, unlike a new ArrayBuffer: every byte that a view shows is written first.
-  const fresh = Buffer.allocUnsafeSlow(SLAB).buffer
-  markAsUntransferable(fresh) // a transfer would pull the ground away from every other view
-  // Ours follows only when native code has it: any call may throw where the stack ends.
-  native.slab(fresh, 0)
-  slab = fresh
-  position = 0
-}
-
 export class Cache {
   /** The name it was configured with. */
   readonly name: string
 
   /** The value as text (UTF-8), or null when absent: the fastest way to read. */
   readonly getString: (key: Bytes) => string | null
+
+  /**
+   * Copies the value to the beginning of an array of yours: the fastest way to read bytes, for no memory is made.
+   * @returns its length, or null when absent. If that is more than the array has, nothing was copied.
+   */
+  readonly getInto: (key: Bytes, target: Uint8Array) => number | null
 
   /**
    * Stores a new item; an existing key is left as it is.
@@ -120,6 +103,7 @@ export class Cache {
     this.#strict = strict
     this.name = name
     this.getString = bound.getString
+    this.getInto = bound.readInto
     this.touch = bound.touch
     this.del = bound.del
     this.delPrefix = bound.delPrefix
@@ -153,11 +137,9 @@ export class Cache {
   /** The value as a Buffer of its own, or null when absent. */
   get(key: Bytes): Buffer | null {
     const size = this.#native.read(key)
-    if (size === -1) return null
-    if (size < -1) return this.#large('read', key, -2 - size)
-    const at = position
-    position += (size + 7) & ~7 // as native code moves on
-    return new FastBuffer(slab, at, size)
+    if (size > SMALL) return large.take(size)
+    if (size >= 0) return small.take(size)
+    return size === -1 ? null : this.#more('read', key, -2 - size)
   }
 
   /** The values of several keys, null where absent, each as of its own moment. For text: `keys.map(cache.getString)`. */
@@ -168,11 +150,8 @@ export class Cache {
   /** Removes an item and returns its value, in one step: of several callers one gets it. Null when absent. */
   pop(key: Bytes): Buffer | null {
     const size = this.#native.pop(key)
-    if (size === -1) return null
-    if (size < -1) return this.#large('pop', key, -2 - size)
-    const at = position
-    position += (size + 7) & ~7
-    return new FastBuffer(slab, at, size)
+    if (size >= 0) return large.take(size)
+    return size === -1 ? null : this.#more('pop', key, -2 - size)
   }
 
   /**
@@ -242,28 +221,21 @@ export class Cache {
     return this.#native.refusal()
   }
 
-  /** The value did not fit into what is left of the slab. */
-  #large(call: 'read' | 'pop', key: Bytes, needed: number): Buffer | null {
-    if (needed <= OWN) {
-      newSlab()
+  /** The value did not fit into what is left of its slab. */
+  #more(call: 'read' | 'pop', key: Bytes, needed: number): Buffer | null {
+    if (needed <= LARGE) {
+      // What `pop` will find it does not know before: it always takes the large one.
+      if (call === 'read' && needed <= SMALL) small.renew()
+      else large.renew()
       return call === 'read' ? this.get(key) : this.pop(key)
     }
     const own = Buffer.allocUnsafeSlow(needed)
-    const size = this.#to(own.buffer, call, key)
+    const size = large.lend(own.buffer, () => this.#native[call](key))
     if (size === -1) return null
-    // It may have been replaced by a longer one meanwhile.
-    if (size < -1) return this.#large(call, key, -2 - size)
+    // It may have been replaced meanwhile, by a longer one or by a small one.
+    if (size < -1) return this.#more(call, key, -2 - size)
+    if (call === 'read' && size <= SMALL) return small.take(size)
     return size === needed ? own : own.subarray(0, size)
-  }
-
-  /** Native code must not be left with memory that only this call keeps alive, whatever the call throws. */
-  #to(memory: ArrayBuffer, call: 'read' | 'pop', key: Bytes): number {
-    try {
-      native.slab(memory, 0)
-      return this.#native[call](key)
-    } finally {
-      native.slab(slab, position)
-    }
   }
 
   /** What `cas` found was not what was expected: an answer, in strict handles too. */

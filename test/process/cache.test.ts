@@ -61,13 +61,48 @@ test('a text key and its UTF-8 bytes are the same key, whatever its length', () 
   }
 })
 
-test('Buffers handed out stay as they are, however many follow', () => {
+test('Buffers handed out stay as they are, however many of whatever size follow', () => {
+  const sizes = [0, 1, 7, 300, 511, 512, 513, 1024, 5000, 16384, 16385, 40000]
   const kept = []
-  for (let i = 0; i < 2000; i++) {
-    pages.update('slab', `value ${i} ${'.'.repeat(i % 300)}`)
-    kept.push(pages.get('slab')!)
+  for (let i = 0; i < 1000; i++) {
+    const value = Buffer.alloc(sizes[(i * 7) % sizes.length]!, i)
+    pages.update('slab', value)
+    kept.push({ value, got: i % 3 === 2 ? pages.pop('slab')! : pages.get('slab')! })
   }
-  for (const [i, buffer] of kept.entries()) assert.equal(buffer.toString(), `value ${i} ${'.'.repeat(i % 300)}`)
+  for (const { value, got } of kept) assert.ok(value.equals(got), `${value.length} bytes`)
+})
+
+test('a value that becomes a small one while memory is made for a large one is that small one', (t) => {
+  const { allocUnsafeSlow } = Buffer
+  t.after(() => Object.assign(Buffer, { allocUnsafeSlow }))
+  pages.update('shrinks', 'x'.repeat(50_000))
+  Buffer.allocUnsafeSlow = (size) => {
+    pages.update('shrinks', 'small now')
+    return allocUnsafeSlow(size)
+  }
+  assert.equal(String(pages.get('shrinks')), 'small now')
+  pages.update('next', 'another')
+  assert.deepEqual([String(pages.get('next')), String(pages.get('shrinks'))], ['another', 'small now'])
+})
+
+test('getInto copies to the beginning of an array, or nothing at all', () => {
+  const target = Buffer.alloc(12, '-')
+  pages.update('into', 'éight b')
+  const { hits, miss } = native.cacheFigures(0)
+  assert.equal(pages.getInto('into', target), 8)
+  assert.equal(target.toString(), 'éight b----')
+  assert.equal(pages.getInto('into', target.subarray(9)), 8, 'three bytes are not enough')
+  assert.equal(pages.getInto('into', target.subarray(4)), 8)
+  assert.equal(target.toString(), 'éigéight b')
+  assert.equal(pages.getInto('nothing there', target), null)
+  assert.equal(pages.getInto('', target), null)
+  const after = native.cacheFigures(0)
+  assert.deepEqual([after.hits - hits, after.miss - miss], [3, 1])
+  for (const wrong of [undefined, 'text', new ArrayBuffer(8), new Uint16Array(8)])
+    assert.throws(() => pages.getInto('into', wrong as Uint8Array), {
+      name: 'TypeError',
+      message: 'the target of getInto is a Uint8Array',
+    })
 })
 
 test('set adds and update replaces; the reason of a refusal can be had', () => {
@@ -392,7 +427,7 @@ test('an unknown cache is named, with those there are', () => {
 
 test('wrong arguments are told in a sentence', () => {
   const wrong = pages as unknown as Record<string, (...args: unknown[]) => unknown>
-  for (const name of 'getString get set update del exists inc mul div num ttl pop touch cas getOrSet'.split(' '))
+  for (const name of 'getString getInto get set update del exists inc mul div num ttl pop touch cas getOrSet'.split(' '))
     for (const key of [undefined, null, 7, {}, Symbol('s'), new Uint16Array(2)])
       assert.throws(
         () => wrong[name]!(key, ['inc', 'mul', 'div', 'touch'].includes(name) ? 1 : 'v', 'v'),

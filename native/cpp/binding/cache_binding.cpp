@@ -240,17 +240,20 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   return text;
 }
 
+constexpr size_t kSmallValue = 512;  // SMALL in src/cache/slabs.ts
+
+Slab& SlabFor(const Call& call, size_t size) { return call.home().slabs[size > kSmallValue]; }
+
 // What `read` and `pop` answer: the size, and the slab moves on by it.
-napi_value Moved(const Call& call, Status status, uint32_t found_size) {
-  Environment& home = call.home();
+napi_value Moved(const Call& call, Status status, uint32_t found_size, Slab& slab) {
   if (status == Status::kNotFound) return Int32(call.env, -1);
-  if (status != Status::kOk && status != Status::kValueTooLarge) return home.Throw(status, call.cache());
+  if (status != Status::kOk && status != Status::kValueTooLarge) return call.home().Throw(status, call.cache());
   const int32_t size = static_cast<int32_t>(found_size);
-  if (found_size > home.slab_room) return Int32(call.env, -2 - size);
-  // The caller moves on in the same steps: see src/cache/cache.ts.
+  if (found_size > slab.room) return Int32(call.env, -2 - size);
+  // The caller moves on in the same steps: see src/cache/slabs.ts.
   const size_t step = (found_size + 7) & ~size_t{7};
-  home.slab += step;
-  home.slab_room -= step < home.slab_room ? step : home.slab_room;
+  slab.at += step;
+  slab.room -= step < slab.room ? step : slab.room;
   return Int32(call.env, size);
 }
 
@@ -259,25 +262,50 @@ napi_value ReadToSlab(napi_env env, napi_callback_info info) {
   Key key;
   Status status = KeyArgument(call, &key);
   if (status != Status::kOk) return status == Status::kForeign ? nullptr : Int32(env, -1);
-  Environment& home = call.home();
   Found found{};
   status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
     found = now;
-    if (now.size <= home.slab_room) CopyOut(home.slab, bytes, now.size);
+    const Slab& slab = SlabFor(call, now.size);
+    if (now.size <= slab.room) CopyOut(slab.at, bytes, now.size);
   });
-  if (status == Status::kOk && found.size > home.slab_room) call.cache().TakeBackHit(call.caller());
-  return Moved(call, status, found.size);
+  Slab& slab = SlabFor(call, found.size);
+  if (status == Status::kOk && found.size > slab.room) call.cache().TakeBackHit(call.caller());
+  return Moved(call, status, found.size, slab);
 }
 
+// Copies the value to the beginning of an array of the caller's, if it fits.
+napi_value ReadInto(napi_env env, napi_callback_info info) {
+  Call call(env, info, 2);
+  Key key;
+  Status status = KeyArgument(call, &key);
+  if (status == Status::kForeign) return nullptr;
+  uint8_t* target;
+  size_t room;
+  if (!Bytes(env, call.arguments[1], &target, &room)) {
+    napi_throw_type_error(env, nullptr, "the target of getInto is a Uint8Array");
+    return nullptr;
+  }
+  if (status != Status::kOk) return Null(env);
+  Found found{};
+  status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
+    found = now;
+    if (now.size <= room) CopyOut(target, bytes, now.size);
+  });
+  if (status == Status::kNotFound) return Null(env);
+  if (status != Status::kOk) return call.home().Throw(status, call.cache());
+  return Int32(env, static_cast<int32_t>(found.size));
+}
+
+// What it takes is not looked at before: it goes where everything fits.
 napi_value Pop(napi_env env, napi_callback_info info) {
   Call call(env, info);
   Key key;
   Status status = KeyArgument(call, &key);
   if (status != Status::kOk) return status == Status::kForeign ? nullptr : Int32(env, -1);
-  Environment& home = call.home();
+  Slab& slab = call.home().slabs[1];
   Found found{};
-  status = call.cache().Pop(call.caller(), key, home.slab, home.slab_room, &found);
-  return Moved(call, status, found.size);
+  status = call.cache().Pop(call.caller(), key, slab.at, slab.room, &found);
+  return Moved(call, status, found.size, slab);
 }
 
 napi_value Put(napi_env env, napi_callback_info info, How how) {
@@ -549,6 +577,7 @@ napi_value BindCache(napi_env env, napi_callback_info info) {
     napi_callback call;
   } functions[] = {{"getString", GetString},
                    {"read", ReadToSlab},
+                   {"readInto", ReadInto},
                    {"set", Set},
                    {"update", Update},
                    {"cas", Cas},
@@ -578,20 +607,19 @@ napi_value BindCache(napi_env env, napi_callback_info info) {
   return object;
 }
 
-napi_value Slab(napi_env env, napi_callback_info info) {
-  size_t count = 2, size = 0;
-  napi_value arguments[2];
+napi_value GiveSlab(napi_env env, napi_callback_info info) {
+  size_t count = 3, size = 0;
+  napi_value arguments[3];
   void* memory = nullptr;
-  uint32_t offset = 0;
+  uint32_t which = 0, offset = 0;
   napi_get_cb_info(env, info, &count, arguments, nullptr, nullptr);
-  Environment* home = Environment::Of(env);
-  if (napi_get_arraybuffer_info(env, arguments[0], &memory, &size) != napi_ok ||
-      napi_get_value_uint32(env, arguments[1], &offset) != napi_ok || offset > size) {
-    napi_throw_type_error(env, nullptr, "slab takes an ArrayBuffer and an offset inside it");
+  if (napi_get_value_uint32(env, arguments[0], &which) != napi_ok || which > 1 ||
+      napi_get_arraybuffer_info(env, arguments[1], &memory, &size) != napi_ok ||
+      napi_get_value_uint32(env, arguments[2], &offset) != napi_ok || offset > size) {
+    napi_throw_type_error(env, nullptr, "slab takes 0 or 1, an ArrayBuffer and an offset inside it");
     return nullptr;
   }
-  home->slab = static_cast<uint8_t*>(memory) + offset;
-  home->slab_room = size - offset;
+  Environment::Of(env)->slabs[which] = {static_cast<uint8_t*>(memory) + offset, size - offset};
   return nullptr;
 }
 
@@ -617,7 +645,7 @@ void InitCache(napi_env env, napi_value exports) {
   const struct {
     const char* name;
     napi_callback call;
-  } functions[] = {{"bindCache", BindCache}, {"slab", Slab}};
+  } functions[] = {{"bindCache", BindCache}, {"slab", GiveSlab}};
   for (const auto& function : functions) {
     napi_value value;
     napi_create_function(env, function.name, NAPI_AUTO_LENGTH, function.call, nullptr, &value);

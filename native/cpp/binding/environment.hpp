@@ -44,6 +44,12 @@ struct Room {
   ~Room() { free(bytes); }
 };
 
+// JavaScript's memory that `read` copies a value to; the next one goes behind it.
+struct Slab {
+  uint8_t* at = nullptr;
+  size_t room = 0;
+};
+
 struct Environment {
   napi_env env = nullptr;
   napi_ref error_class = nullptr;
@@ -57,8 +63,7 @@ struct Environment {
   uint32_t lock_waits = 0;
 
   Room key_room, value_room, expected_room;
-  uint8_t* slab = nullptr;  // where `read` copies to
-  size_t slab_room = 0;
+  Slab slabs[2];  // for small values, and for others: see src/cache/slabs.ts
 
   static Environment* Of(napi_env env);
 
