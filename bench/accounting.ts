@@ -14,7 +14,7 @@ import { cpus, loadavg } from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { Master } from '../test/harness.ts'
-import { median } from './page.ts'
+import { median } from './rounds.ts'
 
 const rounds = Number(process.env.UWSHM_BENCH_ROUNDS ?? 60)
 const roundsOfAPair = 5

@@ -1,60 +1,21 @@
-// One process of ours, or of a plain Map, that times itself: it is forked by rivals.ts,
-// told what to run and from when to when, and answers with CPU nanoseconds per call.
+// The loops of ours, and of a plain Map: the call as an application makes it, for every key.
 //
 // Every loop is written out, so that each call site stays monomorphic, and each adds
 // up something of what it got, so that none can be optimised away.
 
 import { uwsgi } from '../dist/index.js'
-
-export interface Task {
-  loop: keyof typeof loops
-  size: number
-  /** Milliseconds of the monotonic clock, which all processes share. */
-  start: number
-  end: number
-}
-
-export interface Timing {
-  pid: number
-  nanoseconds: number
-  passes: number
-}
-
-export const sizes = [32, 100, 1024, 16384]
-
-/** 4096 keys of 16 bytes, in an order that is always the same and never sorted. */
-export function makeKeys(kind: 'key' | 'not' = 'key'): string[] {
-  const keys: string[] = []
-  // A full-period generator: every number below 4096 once.
-  for (let i = 0, n = 1; i < 4096; i++, n = (n * 1229 + 1) % 4096)
-    keys.push(flat(`${kind}:${n.toString(16).padStart(12, '0')}`))
-  return keys
-}
-
-/** The order in which stores are filled: not the one they are read in, or memory would be walked in a straight line. */
-export function inOrder(keys: string[]) {
-  return keys.toSorted()
-}
-
-/** A string made by concatenation is a tree until someone reads it; a key in hand is not. */
-function flat(text: string) {
-  return Buffer.from(text).toString('latin1')
-}
+import { inOrder, makeKeys, turned } from './keys.ts'
+import { answerWith } from './timed.ts'
 
 /** Older than toString('latin1') and quicker; the types do not know it. */
 type Latin1 = Buffer & { latin1Slice(): string }
 
-/** The second of a pair begins half-way: two processes in step would meet at every key. */
-function turned<T>(all: readonly T[]): T[] {
-  const first = Number(process.argv[2] ?? 0) * (all.length / 2)
-  return [...all.slice(first), ...all.slice(0, first)]
-}
-
 const keys = turned(makeKeys('key'))
 const absent = turned(makeKeys('not'))
+const tails = keys.map((key) => key.slice(-5))
 const value = (size: number) => Buffer.alloc(size, 'x')
 
-export const loops = {
+answerWith({
   getString(size: number) {
     const cache = uwsgi.cache(`v${size}`)
     return () => {
@@ -69,6 +30,26 @@ export const loops = {
     return () => {
       let seen = 0
       for (const key of keys) seen += cache.get(key)!.length
+      return seen
+    }
+  },
+
+  getInto(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    const target = Buffer.alloc(size)
+    return () => {
+      let seen = 0
+      for (const key of keys) seen += cache.getInto(key, target)!
+      return seen
+    }
+  },
+
+  /** The key is made for the call, as most are. */
+  freshString(size: number) {
+    const cache = uwsgi.cache(`v${size}`)
+    return () => {
+      let seen = 0
+      for (const tail of tails) seen += cache.getString(`key:0000000${tail}`)!.length
       return seen
     }
   },
@@ -153,6 +134,11 @@ export const loops = {
     }
   },
 
+  /** Of two keys one is there, so each set makes one go. */
+  evictLru: (size: number) => evicting('lru', size),
+  evictStrict: (size: number) => evicting('lru-strict', size),
+  evictSieve: (size: number) => evicting('sieve', size),
+
   setAndDel(size: number) {
     const cache = uwsgi.cache(`v${size}`)
     const bytes = value(size)
@@ -202,6 +188,15 @@ export const loops = {
     }
   },
 
+  mapFresh(size: number) {
+    const map = new Map(inOrder(keys).map((key) => [key, value(size)]))
+    return () => {
+      let seen = 0
+      for (const tail of tails) seen += map.get(`key:0000000${tail}`)!.length
+      return seen
+    }
+  },
+
   mapMiss(size: number) {
     const map = new Map(inOrder(keys).map((key) => [key, value(size)]))
     return () => {
@@ -232,28 +227,14 @@ export const loops = {
       return seen
     }
   },
-}
+})
 
-const prepared = new Map<string, () => number>()
-
-process.on('message', (task: Task) => process.send?.(time(task)))
-
-function time({ loop, size, start, end }: Task): Timing {
-  const name = `${loop} ${size}`
-  const pass = prepared.get(name) ?? loops[loop](size)
-  prepared.set(name, pass)
-
-  let passes = 0
-  while (milliseconds() < start);
-  const before = process.cpuUsage()
-  do {
-    if (pass() <= 0) throw new Error(`${name} got nothing: the cache is not filled`)
-    passes++
-  } while (milliseconds() < end)
-  const { user, system } = process.cpuUsage(before)
-  return { pid: process.pid, nanoseconds: ((user + system) * 1000) / (passes * keys.length), passes }
-}
-
-export function milliseconds() {
-  return Number(process.hrtime.bigint()) / 1e6
+function evicting(name: string, size: number): () => number {
+  const cache = uwsgi.cache(name)
+  const bytes = value(size)
+  return () => {
+    let seen = 0
+    for (const key of keys) seen += cache.update(key, bytes) ? 1 : 0
+    return seen
+  }
 }

@@ -6,23 +6,24 @@
 
 import { type ChildProcess, fork, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout } from 'node:timers/promises'
-import { makeKeys, milliseconds, sizes, type Timing } from './loops.ts'
+import { makeKeys, milliseconds } from './keys.ts'
+import type { Timing } from './timed.ts'
 
 export interface Rival {
-  /** CPU nanoseconds per call, the mean of the `processes` that ran at the same time. */
-  time(loop: string, size: number, processes: 1 | 2, duration: number): Promise<number>
+  /** Nanoseconds per call, the mean of the `processes` that ran at the same time. */
+  time(loop: string, size: number, processes: 1 | 2, duration: number): Promise<{ cpu: number; wall: number }>
   stop(): Promise<void>
 }
 
-/** Node processes of ours, or with a Map in each: two, of which the second idles when one is asked for. */
-export async function startNode(): Promise<Rival> {
-  const children = [0, 1].map((index) => fork(new URL('loops.ts', import.meta.url), [String(index)]))
+/** Node processes with the loops of a file: two, of which the second idles when one is asked for. */
+export function startNode(file: 'loops.ts' | 'stores.ts' = 'loops.ts'): Rival {
+  const children = [0, 1].map((index) => fork(new URL(file, import.meta.url), [String(index)]))
 
   return {
     time: (loop, size, processes, duration) =>
@@ -57,29 +58,9 @@ export function uwsgiVersion(): string | null {
   return status === 0 ? stdout.trim() : null
 }
 
-/** Real uWSGI: one instance with one worker, another with two. A busy worker takes no second request. */
-export async function startUwsgi(): Promise<Rival> {
-  const folder = mkdtempSync(join(tmpdir(), 'uwshm-bench-'))
-  const instances = [1, 2].map((processes) => ({
-    socketPath: join(folder, `${processes}.sock`),
-    child: spawn(
-      'uwsgi',
-      [
-        ...['--plugin', 'python3', '--wsgi-file', join(import.meta.dirname, 'uwsgi.py'), '--need-app'],
-        ...['--master', '--processes', `${processes}`, '--http-socket', join(folder, `${processes}.sock`)],
-        ...['--die-on-term', '--disable-logging'],
-        ...sizes.flatMap((size) => ['--cache2', `name=v${size},items=8192,blocksize=${size}`]),
-        ...['--cache2', 'name=counters,items=8192,blocksize=8'],
-        ...['--cache2', 'name=runs,items=8192,blocksize=64,blocks=65536,bitmap=1'],
-      ],
-      {
-        stdio: ['ignore', 'ignore', 'ignore'],
-        env: { ...process.env, BENCH_KEYS: JSON.stringify(makeKeys()) },
-      },
-    ),
-  }))
-  for (const { socketPath } of instances) await answering(socketPath)
-
+/** Real uWSGI with these `--cache2`: one instance with one worker, another with two. A busy worker takes no second request. */
+export async function startUwsgi(caches: string[]): Promise<Rival> {
+  const instances = await Promise.all([1, 2].map((processes) => oneUwsgi(processes, caches)))
   return {
     time: (loop, size, processes, duration) =>
       together(processes, duration, async (start, end) => {
@@ -87,9 +68,43 @@ export async function startUwsgi(): Promise<Rival> {
         return (await ask(instances[processes - 1]!.socketPath, `/?${query}`)) as Timing
       }),
 
+    stop: async () => void (await Promise.all(instances.map(({ stop }) => stop()))),
+  }
+}
+
+/** KiB of shared memory that uWSGI has, with one such cache, after one pass of `loop`. */
+export async function uwsgiMemory(cache: string, loop: string): Promise<number> {
+  const { socketPath, stop } = await oneUwsgi(1, [cache])
+  const { pid } = (await ask(socketPath, `/?op=${loop}&size=0&start=0&end=0`)) as Timing
+  const kib = sharedMemory(pid)
+  await stop()
+  return kib
+}
+
+/** KiB of shared memory that a process has mapped and touched. */
+export function sharedMemory(pid: number | 'self'): number {
+  return Number(/RssShmem:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1])
+}
+
+async function oneUwsgi(processes: number, caches: string[]) {
+  const folder = mkdtempSync(join(tmpdir(), 'uwshm-bench-'))
+  const socketPath = join(folder, 'http.sock')
+  const child = spawn(
+    'uwsgi',
+    [
+      ...['--plugin', 'python3', '--wsgi-file', join(import.meta.dirname, 'uwsgi.py'), '--need-app'],
+      ...['--master', '--processes', `${processes}`, '--http-socket', socketPath],
+      ...['--die-on-term', '--disable-logging'],
+      ...caches.flatMap((cache) => ['--cache2', cache]),
+    ],
+    { stdio: 'ignore', env: { ...process.env, BENCH_KEYS: JSON.stringify(makeKeys()) } },
+  )
+  await answering(socketPath)
+  return {
+    socketPath,
     async stop() {
-      for (const { child } of instances) child.kill('SIGTERM')
-      await Promise.all(instances.map(async ({ child }) => child.exitCode ?? once(child, 'exit')))
+      child.kill('SIGTERM')
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
       rmSync(folder, { recursive: true })
     },
   }
@@ -106,15 +121,19 @@ async function together(
     const timings = await Promise.all(Array.from({ length: processes }, (_, i) => measure(start, start + duration, i)))
     // On a busy machine one uWSGI worker may have taken both requests, one after the other.
     if (new Set(timings.map(({ pid }) => pid)).size === processes)
-      return timings.reduce((sum, { nanoseconds }) => sum + nanoseconds, 0) / processes
+      return { cpu: mean(timings.map((one) => one.nanoseconds)), wall: mean(timings.map((one) => one.wall)) }
   }
   throw new Error('two processes never ran at the same time: the machine is too busy to measure on')
+}
+
+function mean(numbers: number[]): number {
+  return numbers.reduce((sum, one) => sum + one, 0) / numbers.length
 }
 
 async function answering(socketPath: string) {
   for (let tries = 0; ; tries++) {
     try {
-      return await ask(socketPath, '/?op=miss&size=32&start=0&end=0')
+      return await ask(socketPath, '/?op=nothing&size=0&start=0&end=0')
     } catch (error) {
       if (tries === 200) throw error
       await setTimeout(50)

@@ -40,6 +40,15 @@ def fill_runs(cache, size):
         uwsgi.cache_update(key, values[size], 0, 'runs')
 
 
+def fill_many(cache, size):
+    for number in range(100000):
+        uwsgi.cache_set('key:%012x' % number, b'x' * 128, 0, 'many')
+
+
+def nothing(cache, size):
+    pass
+
+
 def get(cache, size):
     for key in keys:
         uwsgi.cache_get(key, cache)
@@ -72,6 +81,12 @@ def update_mixed(cache, size):
         turn += 1
 
 
+def evict(cache, size):
+    value = values[size]
+    for key in keys:
+        uwsgi.cache_update(key, value, 0, 'lru')
+
+
 def set_and_del(cache, size):
     value = values[size]
     for key in absent:
@@ -102,4 +117,4 @@ def application(environ, start_response):
     nanoseconds = (time.process_time() - began) * 1e9 / (passes * len(keys))
 
     start_response('200 OK', [('Content-Type', 'application/json')])
-    return [json.dumps({'pid': os.getpid(), 'nanoseconds': nanoseconds, 'passes': passes}).encode()]
+    return [json.dumps({'pid': os.getpid(), 'nanoseconds': nanoseconds, 'wall': 0}).encode()]

@@ -99,7 +99,7 @@ test('getInto copies to the beginning of an array, or nothing at all', () => {
   const after = native.cacheFigures(0)
   assert.deepEqual([after.hits - hits, after.miss - miss], [3, 1])
   for (const wrong of [undefined, 'text', new ArrayBuffer(8), new Uint16Array(8)])
-    assert.throws(() => pages.getInto('into', wrong as Uint8Array), {
+    assert.throws(() => pages.getInto('into', wrong as unknown as Uint8Array), {
       name: 'TypeError',
       message: 'the target of getInto is a Uint8Array',
     })
@@ -427,7 +427,9 @@ test('an unknown cache is named, with those there are', () => {
 
 test('wrong arguments are told in a sentence', () => {
   const wrong = pages as unknown as Record<string, (...args: unknown[]) => unknown>
-  for (const name of 'getString getInto get set update del exists inc mul div num ttl pop touch cas getOrSet'.split(' '))
+  for (const name of 'getString getInto get set update del exists inc mul div num ttl pop touch cas getOrSet'.split(
+    ' ',
+  ))
     for (const key of [undefined, null, 7, {}, Symbol('s'), new Uint16Array(2)])
       assert.throws(
         () => wrong[name]!(key, ['inc', 'mul', 'div', 'touch'].includes(name) ? 1 : 'v', 'v'),
