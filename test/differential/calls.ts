@@ -23,6 +23,8 @@ export interface Mode {
   pool: number
   /** How often which call, in parts. */
   mix: Partial<Record<Call[0] | 'odd', number>>
+  /** Kept in a file, of each one's own. */
+  isStored?: boolean
   /** What follows the random calls. */
   end?: 'expiry' | 'sweep' | 'modified' | 'crowd'
 }
@@ -52,6 +54,9 @@ export const modes: Mode[] = [
   { ...evicting, name: 'purge_lru-djb33x', keys: 'purge_lru=1,hash=djb33x,hashsize=4' },
   { ...evicting, name: 'clear_on_full', keys: 'clear_on_full=1,hash=djb33x,hashsize=16' },
   { ...evicting, name: 'sweep_on_full', keys: 'sweep_on_full=1', end: 'sweep' },
+  // Enough blocks for all: uWSGI refuses a value when its own search finds no run, which is ours to do better.
+  { ...small, name: 'bitmap', keys: 'bitmap=1,blocks=512,hash=djb33x,hashsize=16', blocksize: 8 },
+  { ...small, name: 'store', keys: 'hash=djb33x,hashsize=16', isStored: true },
   { ...small, name: 'crowded', keys: 'hash=murmur2,hashsize=64', items: [3000, 3000], end: 'crowd' },
 ]
 

@@ -131,6 +131,19 @@ export const rows: Row[] = [
     },
   },
   {
+    says: '`bitmap`: counting forgets what was counted before',
+    explains: (it) => {
+      const { call, theirs, ours, mode } = it
+      if (!mode.keys.includes('bitmap') || heldOf(it) === undefined) return false
+      if (counting.includes(call[0])) return theirs === true && String(ours).startsWith('i')
+      return call[0] === 'get' && heldOf(it)?.unread === true && String(theirs).length === 9
+    },
+    align: (it) => {
+      if (it.call[0] === 'get') it.cache.update(bytes(keyOf(it)), bytes(String(it.theirs).slice(1)))
+      else heldOf(it)!.unread = true
+    },
+  },
+  {
     says: '`items=N` holds N-1',
     explains: ({ call, theirs, ours, mode, cache }) =>
       storing.includes(call[0]) && theirs === null && !isRefused(ours) && cache.size === mode.items[1],

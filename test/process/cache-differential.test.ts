@@ -35,8 +35,9 @@ interface Figures {
 test('uWSGI and we answer alike, but for what docs/differences.md says', { timeout: 1_800_000 }, async (t) => {
   const peer = await startUwsgi(t)
   if (peer === null) return t.skip('uwsgi with its Python plugin is missing')
+  const stores = folder(t)
   create({
-    cache2: modes.map((mode) => `name=${mode.name},items=${mode.items[1]},blocksize=${mode.blocksize},${mode.keys}`),
+    cache2: modes.map((mode) => optionOf(mode, mode.items[1], join(stores, mode.name))),
   })
 
   const told = new Map(modes.map((mode): [Mode, Comparison[]] => [mode, []]))
@@ -66,6 +67,10 @@ test('every row that explains a difference stands in docs/differences.md', () =>
   const page = readFileSync(join(root, 'docs/differences.md'), 'utf8')
   for (const { says } of rows) assert.ok(page.includes(`\n| ${says}`), says)
 })
+
+function optionOf({ name, blocksize, keys, isStored }: Mode, items: number, path: string): string {
+  return `name=${name},items=${items},blocksize=${blocksize},${keys}${isStored ? `,store=${path}` : ''}`
+}
 
 function compareFigures(mode: Mode, theirs: Figures, ours: Figures & { evictions: number }, told: Comparison[]): void {
   const apart = (figure: keyof Comparison['apart']) => told.reduce((sum, found) => sum + found.apart[figure], 0)
@@ -98,8 +103,8 @@ async function startUwsgi(t: TestContext) {
       ...['--plugin', 'python3', '--wsgi-file', join(root, 'test/differential/uwsgi.py'), '--need-app', '--master'],
       ...['--processes', '4', '--http-socket', socketPath, '--stats', stats, '--die-on-term', '--disable-logging'],
       ...['--cache-no-expire', '--socket-timeout', '60'],
-      ...modes.flatMap(({ name, items: [items], blocksize, keys }) => [
-        ...['--cache2', `name=${name},items=${items},blocksize=${blocksize},ignore_full=1,${keys}`],
+      ...modes.flatMap((mode) => [
+        ...['--cache2', `${optionOf(mode, mode.items[0], join(at, mode.name))},ignore_full=1`],
       ]),
     ],
     { stdio: 'ignore' },
