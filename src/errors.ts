@@ -84,7 +84,7 @@ const messages = {
   COMPUTE_CIRCLE: 'cache %s: to compute %s its own value is needed; compute the parts of it under keys of their own',
   EXISTS: 'cache %s: the key exists already; use update to replace it',
   CHANGED: 'cache %s: the value is not the expected one; read it again',
-  FULL: 'cache %s is full; raise items (with bitmap blocks), or let old ones go with policy=sieve',
+  FULL: 'cache %s is full; raise items (with bitmap blocks), or let old ones go with purge_lru=1',
   CROWDED: 'cache %s: too many keys share one chain; use hash=keyed, or raise hashsize',
   KEY_EMPTY: 'cache %s: a key has at least one byte',
   KEY_TOO_LONG: 'cache %s: the key is longer than its keysize; raise keysize',

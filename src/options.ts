@@ -58,7 +58,7 @@ export const cache2 = keyval(
       },
     ),
     purge_lru: flag('when it is full, the least recently used item goes; the same as policy=lru', { aliases: ['lru'] }),
-    policy: choice('who goes when it is full; sieve hits more often and costs a read nothing', policies, {
+    policy: choice('who goes when it is full: docs/cache.md tells which suits what', policies, {
       fallback: 'none',
       fallbackText: 'lru with purge_lru, else none',
     }),

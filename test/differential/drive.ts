@@ -50,6 +50,8 @@ export async function compare(
     const ours = make(call, cache, nowhere)
     const it = { call, theirs, ours, mode, cache, held }
     if (call[0] === 'get' || call[0] === 'num') countRead(it, found.apart)
+    // There it is the want of room that refuses a division by 0, here the division.
+    if (call[0] === 'div' && theirs === null && cache.refusal === 'DIVISION') found.apart.full++
     if (!isSame(theirs, ours)) {
       const row = rows.find(({ explains }) => explains(it))
       if (row === undefined) {
