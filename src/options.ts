@@ -315,7 +315,7 @@ export const table = {
   'max-processes': count('processes that may be attached at a time', {
     max: 65535,
     fallback: 0,
-    fallbackText: 'twice the workers, at least 64',
+    fallbackText: '64, 128, 256 …: at least twice the workers',
   }),
   locks: count('user locks besides lock 0, numbered from 1', { fallback: 0, min: 0, max: 65535 }),
   'locks-max': count('user locks, numbered and named together', { fallback: 1024, max: 65536 }),
@@ -508,7 +508,8 @@ function settle<O extends SetOptions>(options: O): O {
     options.enableMetrics = true
   if (options.metricsDirRestore && options.metricsDir === undefined)
     throw new UwsgiError('OPTION_VALUE', '--metrics-dir-restore', 'on', 'possible without --metrics-dir DIRECTORY')
-  if (options.maxProcesses === 0) options.maxProcesses = Math.max(64, 2 * processes)
+  // In large steps, for a store is made for so many: one more worker must not cost its contents.
+  if (options.maxProcesses === 0) options.maxProcesses = 2 ** Math.ceil(Math.log2(Math.max(64, 2 * processes)))
   if (options.maxProcesses <= processes)
     throw new UwsgiError('OPTION_VALUE', '--max-processes', options.maxProcesses, `above the ${processes} workers`)
   // Every core is a row of the statistics: a quarter of a kilobyte, ten times a second.

@@ -31,7 +31,7 @@ const sample = (name: string) =>
 const notYet = ['metrics', 'spoolers', 'crons']
 const ours = {
   document: ['generated_at', 'uptime', 'schema', 'lock_figures'],
-  cache: ['bytes', 'expired', 'policy', 'evictions', 'repairs', 'longest_chain', 'refused'],
+  cache: ['bytes', 'expired', 'policy', 'evictions', 'repairs', 'longest_chain', 'damaged', 'refused'],
   worker: ['in_flight', 'core_overflows', 'loop_delay_p50', 'loop_delay_p99', 'loop_delay_max', 'beat_age'],
 }
 

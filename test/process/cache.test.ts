@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { create, UwsgiError, uwsgi } from 'uwshm'
 import { native } from '../../dist/native.js'
 
@@ -334,6 +335,16 @@ test('with a hash whose chains can be chosen, a chain takes so much and no more'
   assert.equal(figures.hash, 'murmur2')
   assert.equal(figures.longestChain, 1024)
   assert.equal(figures.refused.CROWDED, 77)
+})
+
+test('the time of the last change is one second, whenever it is asked for', async () => {
+  const chosen = uwsgi.cache('chosen')
+  chosen.update('changed', 'now')
+  const told = new Set<number>()
+  for (const until = Date.now() + 1050; Date.now() < until; await setTimeout(10))
+    told.add(native.cacheFigures(5).lastModifiedAt)
+  assert.equal(told.size, 1)
+  assert.ok(Math.abs([...told][0]! - Date.now() / 1000) < 3)
 })
 
 test('figures tell refusals by reason, expired items, memory, and the last change where it is wanted', () => {

@@ -51,16 +51,23 @@ napi_value Environment::Throw(Status status, Cache& cache) {
   return Throw("CACHE_CORRUPT", {cache.name(), "a link leads nowhere"});
 }
 
-uint64_t BootMilliseconds() {
+namespace {
+
+uint64_t Nanoseconds(clockid_t clock) {
   timespec now;
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000 + static_cast<uint64_t>(now.tv_nsec) / 1000000;
+  clock_gettime(clock, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
-uint64_t MonotonicMicroseconds() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1000000 + static_cast<uint64_t>(now.tv_nsec) / 1000;
+}  // namespace
+
+uint64_t BootMilliseconds() { return Nanoseconds(CLOCK_BOOTTIME) / 1'000'000; }
+
+uint64_t MonotonicMicroseconds() { return Nanoseconds(CLOCK_MONOTONIC) / 1'000; }
+
+uint64_t EpochSeconds(uint64_t boot_ms) {
+  const uint64_t booted_at = Nanoseconds(CLOCK_REALTIME) - Nanoseconds(CLOCK_BOOTTIME);
+  return (booted_at + boot_ms * 1'000'000) / 1'000'000'000;
 }
 
 }  // namespace uwshm

@@ -86,6 +86,9 @@ uint32_t ProcessWorker();
 uint64_t BootMilliseconds();
 uint64_t MonotonicMicroseconds();
 
+// What the wall clock said, or will say, at a moment of boot time.
+uint64_t EpochSeconds(uint64_t boot_ms);
+
 // The code of an outcome that refuses a write; nullptr for any other.
 const char* RefusalName(Status status);
 

@@ -295,9 +295,7 @@ Napi::Value FiguresOf(const Napi::CallbackInfo& info) {
   put("longestChain", figures.longest_chain);
   put("damaged", figures.damaged);
   put("bytes", cache->segment().Resident());
-  // The engine knows how long ago; what time that was, the wall clock tells.
-  const uint64_t ago = BootMilliseconds() - figures.modified_at;
-  put("lastModifiedAt", figures.modified_at == 0 ? 0 : static_cast<uint64_t>(time(nullptr)) - ago / 1000);
+  put("lastModifiedAt", figures.modified_at == 0 ? 0 : EpochSeconds(figures.modified_at));
   Napi::Object refused = Napi::Object::New(info.Env());
   for (auto status = static_cast<uint32_t>(Status::kNotFound); status < static_cast<uint32_t>(Status::kBusy); status++)
     refused[RefusalName(static_cast<Status>(status))] =
