@@ -82,7 +82,7 @@ void Cache::Lay(const CachePlaces& at) {
   seed_ = {header_->seed[0], header_->seed[1]};
   name_.assign(header_->name, strnlen(header_->name, sizeof header_->name));
   began_at_ = header_->store.clock.began_at;
-  stored_ = began_at_ != 0;
+  sealed_ = began_at_ != 0 || (rules_.ways & kSealed) != 0;
   slots_ = static_cast<uint32_t>(geometry_.slots());
   stripe_mask_ = geometry_.stripes() - 1;
   longest_chain_ = geometry_.longest_chain();
@@ -209,7 +209,7 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
   else item.first_block.store(fresh, std::memory_order_relaxed);
   item.expires_at.store(expires_at, std::memory_order_relaxed);
   CopyIn(KeyBytesOf(fresh, key.size), key.bytes, key.size);
-  const uint64_t content = stored_ ? ContentOf(fresh) : 0;
+  const uint64_t content = sealed_ ? ContentOf(fresh) : 0;
   // The pool's slots are in the order since they were first taken.
   if (geometry_.policy != kRefuse && fresh > geometry_.max_items &&
       listed_[fresh].load(std::memory_order_relaxed) == 0) {
@@ -224,6 +224,12 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
     Place place;
     if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
     const bool present = place.slot != 0;
+    if (how != How::kReplace && Damaged(place)) {
+      guard.Release();
+      const Status status = DropDamaged(caller, key);
+      if (status != Status::kOk) return status;
+      continue;
+    }
     if (how != How::kReplace) {
       const Status objection = Objection(caller, how, place, expected);
       if (objection != Status::kOk) {
@@ -270,12 +276,12 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
     }
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
     uint32_t seal = 0;
-    if (stored_) {
+    if (sealed_) {
       item.version.store(stripe.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
       seal = SealOf(item, content, expires_at, began_at_);
     }
     Run old = 0;
-    if (bitmap_) old = present ? RunOfItem(place.slot) : cell.old.load(std::memory_order_relaxed);
+    if (bitmap_) old = present ? RunLeftBy(place.slot) : cell.old.load(std::memory_order_relaxed);
     if (present) {
       if (how == How::kAdd) Bump(cell.expired);  // otherwise it would be in the way
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -296,12 +302,14 @@ Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_
                         uint64_t* result) {
   if (largest_value_ < sizeof n) return Status::kValueTooLarge;
   for (;;) {
+    bool damaged;
     {
       Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
       if (guard.status() != Status::kOk) return guard.status();
       Place place;
       if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
-      if (place.slot != 0 && !Expired(At(place.slot), caller)) {
+      damaged = Damaged(place);
+      if (!damaged && place.slot != 0 && !Expired(At(place.slot), caller)) {
         const Item& item = At(place.slot);
         if (item.value_size.load(std::memory_order_relaxed) != sizeof n ||
             (item.flags.load(std::memory_order_relaxed) & kText) != 0)
@@ -311,13 +319,17 @@ Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_
         if (!Compute(math, LoadWord(word), n, result)) return Status::kDivision;
         Modify(caller);
         uint32_t seal = 0;
-        if (stored_) {
-          const uint64_t content = ContentOf(place.slot, reinterpret_cast<const uint8_t*>(result));
+        if (sealed_) {
+          const uint64_t content = ContentOf(place.slot, reinterpret_cast<const uint8_t*>(result), sizeof n);
           seal = SealOf(item, content, item.expires_at.load(std::memory_order_relaxed), began_at_);
         }
         InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal, [&] { StoreWord(word, *result); });
         return Status::kOk;
       }
+    }
+    if (damaged) {
+      const Status status = DropDamaged(caller, key);
+      if (status != Status::kOk) return status;
     }
     if (!Compute(math, static_cast<uint64_t>(rules_.math_initial), n, result)) return Status::kDivision;
     Status status = Store(caller, key, How::kAdd, result, sizeof *result, 0, expires_at);
@@ -330,13 +342,18 @@ Status Cache::Touch(const Caller& caller, const Key& key, uint64_t expires_at) {
   if (guard.status() != Status::kOk) return guard.status();
   Place place;
   if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (Damaged(place)) {
+    guard.Release();
+    const Status status = DropDamaged(caller, key);
+    return status == Status::kOk ? Status::kNotFound : status;
+  }
   if (place.slot == 0 || Expired(At(place.slot), caller)) return Status::kNotFound;
   Announce(key.stripe, expires_at);
   Modify(caller);
   // A death before this store leaves the stripe expecting something too early: I5 allows that.
   std::atomic_signal_fence(std::memory_order_seq_cst);
   Item& item = At(place.slot);
-  const uint32_t seal = stored_ ? SealOf(item, ContentOf(place.slot), expires_at, began_at_) : 0;
+  const uint32_t seal = sealed_ ? SealOf(item, ContentOf(place.slot), expires_at, began_at_) : 0;
   InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal,
           [&] { item.expires_at.store(expires_at, std::memory_order_relaxed); });
   return Status::kOk;
@@ -368,6 +385,12 @@ Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most
     Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
     if (guard.status() != Status::kOk) return guard.status();
     if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    if (Damaged(place)) {
+      guard.Release();
+      status = DropDamaged(caller, key);
+      if (status != Status::kOk) return status;
+      place.slot = 0;
+    }
     if (place.slot == 0 || Expired(At(place.slot), caller)) {
       Bump(cell.misses);
       return Status::kNotFound;

@@ -54,7 +54,7 @@ struct CacheFigures {
   uint64_t modified_at;  // boot-time milliseconds, 0 = never, or not wanted
   uint64_t longest_chain;
   uint64_t blocks_taken, moves;  // bitmap mode
-  uint64_t damaged;              // items that were found damaged in the store
+  uint64_t damaged;              // sealed: items that were found damaged, and have gone
   uint64_t refused[16];          // by Status
 };
 static_assert(static_cast<uint32_t>(Status::kBusy) <= std::size(CacheFigures{}.refused));
@@ -101,6 +101,7 @@ class Cache final : public Repairable {
   // last call counts, and only if kOk is returned. `bytes` may be changing
   // under a call that will be repeated: copy them, interpret the copy. No lock
   // is held meanwhile. kOk, kNotFound; kBusy, kLockBroken, kCorrupt from the fallback.
+  // In a sealed cache a damaged item is none, here and for all calls below.
   template <class Take>
   Status Read(const Caller& caller, const Key& key, Count count, Take take);
 
@@ -187,7 +188,7 @@ class Cache final : public Repairable {
     Slot spare, reserved;
     uint32_t count;
     Run fresh = 0, old = 0;
-    uint32_t seal = 0;  // in a store: the checksum of the item that is to be found in `desired`
+    uint32_t seal = 0;  // sealed: the checksum of the item that is to be found in `desired`
   };
 
   void Lay(const CachePlaces& at);
@@ -277,29 +278,31 @@ class Cache final : public Repairable {
   uint32_t PoolHeadLink() const { return geometry_.hashsize + slots_ + 1; }
   uint32_t PoolMarkLink() const { return geometry_.hashsize + slots_ + 2; }
 
-  // In a store, a link number for each slot's checksum.
+  // Sealed: a link number for each slot's checksum.
   uint32_t SealLink(Slot slot) const { return geometry_.hashsize + slots_ + 2 + slot; }
 
-  // A store's checksums. Key and value are hashed first, for that takes long.
-  uint64_t ContentOf(Slot slot, const uint8_t* value) const {
-    auto most = [](const std::atomic<uint32_t>& said, uint32_t room) {
-      const uint32_t size = said.load(std::memory_order_relaxed);
-      return size < room ? size : room;
-    };
-    const uint32_t key_size = most(At(slot).key_size, geometry_.keysize);
-    const uint64_t state = HashOf(seed_, KeyBytesOf(slot, key_size), key_size);
-    return HashOf({state, seed_.b}, value, most(At(slot).value_size, geometry_.blocksize));
+  // Checksums (cache_seal.cpp). Key and value are hashed first, for that takes long.
+  uint64_t ContentOf(Slot slot, const uint8_t* value, uint32_t size) const;
+  // REQUIRES: a sound item.
+  uint64_t ContentOf(Slot slot) const {
+    return ContentOf(slot, ValueOf(slot), At(slot).value_size.load(std::memory_order_relaxed));
   }
-  uint64_t ContentOf(Slot slot) const { return ContentOf(slot, ValueOf(slot)); }
   // Whether its sizes stay within its room; what a lock protects does, unless somebody scribbles.
-  bool Sound(Slot slot) const {
-    const Item& item = At(slot);
-    const uint32_t key_size = item.key_size.load(std::memory_order_relaxed);
-    return key_size != 0 && key_size <= geometry_.keysize && item.first_block.load(std::memory_order_relaxed) == slot &&
-           item.value_size.load(std::memory_order_relaxed) <= geometry_.blocksize;
-  }
+  bool Sound(Slot slot) const;
   // Of an item as it stands, were that its content and its expiry. Never 0.
   uint32_t SealOf(const Item& item, uint64_t content, uint64_t expires_at, int64_t began_at) const;
+  // Of an item as it stands; 0 of one that is not sound.
+  uint32_t SealOf(Slot slot) const;
+  // Whether it is as it was stored. Without the stripe's lock a no may mean that it is changing.
+  bool Intact(Slot slot) const {
+    const uint32_t seal = SealOf(slot);
+    return seal != 0 && seal == At(slot).checksum.load(std::memory_order_relaxed);
+  }
+  // There is an item that is no longer as it was stored. REQUIRES: its stripe's lock.
+  bool Damaged(const Place& place) const { return sealed_ && place.slot != 0 && !Intact(place.slot); }
+  // Takes the key's item off if it is damaged. kOk: what is there now, if anything, is not.
+  // REQUIRES: no lock held.
+  Status DropDamaged(const Caller& caller, const Key& key);
   // Stores a counter or an expiry where it is. REQUIRES: `lock` held; `seal` is right afterwards.
   template <class Assign>
   void InPlace(Cell& cell, uint32_t lock, Slot slot, uint32_t seal, Assign assign);
@@ -374,6 +377,8 @@ class Cache final : public Repairable {
     return RunOf(item.first_block.load(std::memory_order_relaxed),
                  BlocksFor(item.value_size.load(std::memory_order_relaxed)));
   }
+  // What a thread has of the item that it takes off. Sealed: 0, where its blocks do not say that they are its own.
+  Run RunLeftBy(Slot slot) const;
   // Tells the item in `slot`, which nobody can find yet, and its blocks of each other. REQUIRES: a valid run.
   void Own(Run run, Slot slot) {
     At(slot).first_block.store(FirstOf(run), std::memory_order_relaxed);
@@ -420,7 +425,7 @@ class Cache final : public Repairable {
   CacheRules rules_{};
   HashSeed seed_{};
   std::string name_;
-  bool stored_ = false;   // in a file: items have checksums
+  bool sealed_ = false;   // items have checksums
   int64_t began_at_ = 0;  // of the boot that expiries count from, epoch milliseconds
   uint32_t slots_ = 0;
   uint32_t stripe_mask_ = 0;
@@ -447,7 +452,7 @@ class Cache final : public Repairable {
 
 template <class Assign>
 void Cache::InPlace(Cell& cell, uint32_t lock, Slot slot, uint32_t seal, Assign assign) {
-  if (!stored_) return assign();
+  if (!sealed_) return assign();
   Intent& intent = cell.intent;
   std::atomic<uint32_t>& checksum = At(slot).checksum;
   intent.link.store(SealLink(slot), std::memory_order_relaxed);
@@ -469,6 +474,9 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
   // Writers of one stripe out of 256 overtake a reader now and then; this many
   // times in a row they do only when something is wrong, and the lock mends it.
   constexpr int kRounds = 64;
+  // A counter or an expiry that is being changed has the wrong checksum for a moment.
+  constexpr int kDoubts = 4;
+  int doubts = 0;
   if (geometry_.policy == kLruStrict && count == kCounted) return ReadLocked(caller, key, count, take);
   Cell& cell = cells_[caller.thread];
   const Stripe& stripe = stripes_[key.stripe];
@@ -491,8 +499,14 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
       hit = found.expires_at == 0 || found.expires_at > caller.now();
       if (hit) take(value, found);
     }
+    // Of the bytes from which `take` has copied, and after it: what was wrong then still is.
+    const bool intact = !sealed_ || !hit || Intact(place.slot);
     std::atomic_thread_fence(std::memory_order_acquire);
     if (stripe.sequence.load(std::memory_order_relaxed) != sequence) continue;
+    if (!intact) {
+      if (++doubts == kDoubts) break;
+      continue;
+    }
     if (count == kCounted) {
       Bump(hit ? cell.hits : cell.misses);
       if (hit) NoteUse(caller, place.slot);
@@ -507,12 +521,14 @@ Status Cache::ReadLocked(const Caller& caller, const Key& key, Count count, Take
   Cell& cell = cells_[caller.thread];
   Found found{};
   uint8_t* copy = nullptr;
+  bool damaged = false;
   {
     Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
     if (guard.status() != Status::kOk) return guard.status();
     Place place;
     if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
-    if (place.slot != 0 && !Expired(At(place.slot), caller)) {
+    damaged = Damaged(place);
+    if (!damaged && place.slot != 0 && !Expired(At(place.slot), caller)) {
       const Item& item = At(place.slot);
       found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
                item.expires_at.load(std::memory_order_relaxed)};
@@ -525,6 +541,7 @@ Status Cache::ReadLocked(const Caller& caller, const Key& key, Count count, Take
       else if (count == kCounted) NoteUse(caller, place.slot);
     }
   }
+  if (damaged) DropDamaged(caller, key);  // if that is busy, the next one will
   if (count == kCounted) Bump(copy ? cell.hits : cell.misses);
   if (copy == nullptr) return Status::kNotFound;
   take(const_cast<const uint8_t*>(copy), found);

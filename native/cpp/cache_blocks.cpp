@@ -180,6 +180,10 @@ Status Cache::Foresee(const Caller& caller, const Key& key, How how, const Expec
   if (guard.status() != Status::kOk) return guard.status();
   Place place;
   if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (Damaged(place)) {
+    guard.Release();
+    return DropDamaged(caller, key);
+  }
   if (how != How::kReplace) {
     const Status objection = Objection(caller, how, place, expected);
     if (objection != Status::kOk) return objection;

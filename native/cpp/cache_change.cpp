@@ -2,9 +2,9 @@
 //
 //   1  the intent says: this link, from expected to desired; then these slots
 //   2  armed          ── a death before here: nothing has happened
-//      in a store: the checksum of what the link will lead to
+//      sealed: the checksum of what the link will lead to
 //   3  the link       ── the commit: a single store
-//   4  in a store: no checksum for what the link led to; spare, reserved, count, sequence;
+//   4  sealed: no checksum for what the link led to; spare, reserved, count, sequence;
 //      in bitmap mode the thread's runs
 //   5  disarmed       ── a death before here: step 4 is done again
 //
@@ -59,7 +59,7 @@ void Cache::Apply(Cell& cell, uint32_t lock, const Change& change) {
 void Cache::Finish(Cell& cell, uint32_t lock) {
   Intent& intent = cell.intent;
   const Slot left = intent.expected.load(std::memory_order_relaxed);
-  if (stored_ && lock != PoolLock() && ValidSlot(left)) At(left).checksum.store(0, std::memory_order_relaxed);
+  if (sealed_ && lock != PoolLock() && ValidSlot(left)) At(left).checksum.store(0, std::memory_order_relaxed);
   InThisOrder();
   cell.spare.store(intent.spare.load(std::memory_order_relaxed), std::memory_order_relaxed);
   cell.reserved.store(intent.reserved.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -92,31 +92,19 @@ void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
   const uint32_t desired = cell.intent.desired.load(std::memory_order_relaxed);
   std::atomic<uint32_t>* link = LinkAt(number);
   if (link != nullptr && link->load(std::memory_order_relaxed) == desired) return Finish(cell, lock);
-  if (stored_ && lock != PoolLock()) {
+  if (sealed_ && lock != PoolLock()) {
     const Slot changed = number - SealLink(0);
-    if (link == nullptr && ValidSlot(changed) && Sound(changed)) {
-      Item& item = At(changed);
-      const uint64_t expires_at = item.expires_at.load(std::memory_order_relaxed);
-      item.checksum.store(SealOf(item, ContentOf(changed), expires_at, began_at_), std::memory_order_relaxed);
+    if (link == nullptr && ValidSlot(changed)) {
+      // It has changed or it has not; whatever else it may be is damage, and stays found.
+      const uint32_t seal = SealOf(changed);
+      if (seal == desired || seal == cell.intent.expected.load(std::memory_order_relaxed))
+        At(changed).checksum.store(seal, std::memory_order_relaxed);
     } else if (desired == SpareOf(dead_thread) && ValidSlot(desired)) {
       At(desired).checksum.store(0, std::memory_order_relaxed);  // it was not published
     }
     InThisOrder();
   }
   cell.intent.armed.store(0, std::memory_order_release);
-}
-
-uint32_t Cache::SealOf(const Item& item, uint64_t content, uint64_t expires_at, int64_t began_at) const {
-  auto both = [](const std::atomic<uint32_t>& low, const std::atomic<uint32_t>& high) {
-    return uint64_t{high.load(std::memory_order_relaxed)} << 32 | low.load(std::memory_order_relaxed);
-  };
-  // The moment itself, whichever boot it is counted from.
-  const uint64_t ends = expires_at == 0 ? 0 : expires_at + static_cast<uint64_t>(began_at);
-  const uint64_t words[] = {both(item.key_size, item.hash), both(item.value_size, item.flags),
-                            both(item.first_block, item.version), ends};
-  const uint64_t sum = HashOf({content, seed_.b}, reinterpret_cast<const uint8_t*>(words), sizeof words);
-  const auto folded = static_cast<uint32_t>(sum ^ sum >> 32);
-  return folded != 0 ? folded : 1;
 }
 
 void Cache::Unlink(const Caller& caller, uint32_t stripe, const Place& place) {
@@ -130,7 +118,7 @@ void Cache::Unlink(const Caller& caller, uint32_t stripe, const Place& place) {
                 stripes_[stripe].count.load(std::memory_order_relaxed) - 1};
   if (bitmap_) {
     change.fresh = cell.fresh.load(std::memory_order_relaxed);
-    change.old = RunOfItem(place.slot);
+    change.old = RunLeftBy(place.slot);
   }
   Apply(cell, StripeLock(stripe), change);
 }

@@ -99,10 +99,17 @@ Status Cache::MoveAway(const Caller& caller, uint32_t block, Run window) {
   copy.flags.store(item.flags.load(std::memory_order_relaxed), std::memory_order_relaxed);
   copy.expires_at.store(item.expires_at.load(std::memory_order_relaxed), std::memory_order_relaxed);
   if (geometry_.policy != kRefuse) copy.used.store(LastUseOf(slot), std::memory_order_relaxed);
+  uint32_t seal = 0;
+  if (sealed_) {
+    // Not the copy's own: what is damaged, here or on the way, stays so.
+    const uint64_t content = Intact(slot) ? ContentOf(slot) : 0;
+    copy.version.store(there.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    seal = SealOf(copy, content, copy.expires_at.load(std::memory_order_relaxed), began_at_);
+  }
   copy.chain_next.store(item.chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
   Apply(cell, StripeLock(stripe),
         {place.link, slot, fresh, slot, cell.reserved.load(std::memory_order_relaxed),
-         there.count.load(std::memory_order_relaxed), 0, RunOfItem(slot)});
+         there.count.load(std::memory_order_relaxed), 0, RunLeftBy(slot), seal});
   Bump(cell.moves);
   return Status::kOk;
 }
