@@ -110,12 +110,11 @@ void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
 void Cache::Unlink(const Caller& caller, uint32_t stripe, const Place& place) {
   Cell& cell = cells_[caller.thread];
   Modify(caller);
-  Change change{place.link,
-                place.slot,
-                At(place.slot).chain_next.load(std::memory_order_relaxed),
-                SpareOf(caller.thread),
-                place.slot,
-                stripes_[stripe].count.load(std::memory_order_relaxed) - 1};
+  Slot next = At(place.slot).chain_next.load(std::memory_order_relaxed);
+  if (next == place.slot) Corrupt(), next = 0;  // it would never go
+  Change change{place.link, place.slot,
+                next,       SpareOf(caller.thread),
+                place.slot, stripes_[stripe].count.load(std::memory_order_relaxed) - 1};
   if (bitmap_) {
     change.fresh = cell.fresh.load(std::memory_order_relaxed);
     change.old = RunLeftBy(place.slot);
@@ -133,16 +132,22 @@ Status Cache::TakeSlot(const Caller& caller) {
   const Slot spare = SpareOf(caller.thread);
   const uint32_t count = pool_->count.load(std::memory_order_relaxed);
   const uint32_t mark = pool_->mark.load(std::memory_order_relaxed);
-  if (const Slot head = pool_->head.load(std::memory_order_relaxed)) {
-    if (!ValidSlot(head)) return Status::kCorrupt;
+  const Slot head = pool_->head.load(std::memory_order_relaxed);
+  if ((head == 0) != (count == 0) || mark > geometry_.max_items) return Corrupt();
+  if (head != 0) {
+    if (!ValidSlot(head) || At(head).key_size.load(std::memory_order_relaxed) != 0) return Corrupt();
     if (geometry_.policy != kRefuse) NextTick();
     const Slot next = At(head).chain_next.load(std::memory_order_relaxed);
+    if (next == head) return Corrupt();
     Apply(cell, PoolLock(), {PoolHeadLink(), head, next, spare, head, count - 1});
+    At(head).key_size.store(kInHand, std::memory_order_relaxed);
     return Status::kOk;
   }
   if (mark >= geometry_.max_items) return Status::kFull;
+  if (At(mark + 1).key_size.load(std::memory_order_relaxed) != 0) return Corrupt();
   if (geometry_.policy != kRefuse) Enlist(mark + 1);
   Apply(cell, PoolLock(), {PoolMarkLink(), mark, mark + 1, spare, mark + 1, count});
+  At(mark + 1).key_size.store(kInHand, std::memory_order_relaxed);
   return Status::kOk;
 }
 
@@ -176,12 +181,14 @@ Status Cache::Reserve(const Caller& caller, uint32_t blocks) {
       if (status != Status::kFull) return status;
       scattered = scattered && gathers > 0;
       if (may_evict && !sweeps && !scattered) {
+        const uint32_t before = looks;
         status = NextToGo(&looks, empty > kManyEmpty, &victim);
         if (status == Status::kFull) break;
         if (status != Status::kOk) return status;
         if (victim.slot == 0) {
           // There may be no item: it was a number of slots that was looked at.
           if (blocks != 0) turn += kLooks;
+          else if (looks == before) turn++;
           continue;
         }
       }
@@ -211,17 +218,17 @@ Status Cache::Reserve(const Caller& caller, uint32_t blocks) {
       cleared = true;
     }
   }
+  // What is torn may have lost its room.
+  if (header_->torn.load(std::memory_order_relaxed) != 0) return Status::kCorrupt;
   Bump(cell.full);
   return Status::kFull;
 }
 
 // REQUIRES: the pool's lock, and a slot.
-void Cache::PushReserved(const Caller& caller) {
+void Cache::PushReserved(const Caller& caller, Slot slot) {
   Cell& cell = cells_[caller.thread];
-  const Slot slot = cell.reserved.load(std::memory_order_relaxed);
   const Slot head = pool_->head.load(std::memory_order_relaxed);
-  // In bitmap mode slots are free while items are evicted for their blocks: see NextToGo.
-  if (bitmap_) At(slot).key_size.store(0, std::memory_order_relaxed);
+  At(slot).key_size.store(0, std::memory_order_relaxed);
   At(slot).chain_next.store(head, std::memory_order_relaxed);
   Apply(cell, PoolLock(),
         {PoolHeadLink(), head, slot, SpareOf(caller.thread), 0, pool_->count.load(std::memory_order_relaxed) + 1});
@@ -233,11 +240,12 @@ Status Cache::GiveBack(const Caller& caller, bool fresh_too) {
   const bool has_runs = bitmap_ && (cell.old.load(std::memory_order_relaxed) != 0 ||
                                     (fresh_too && cell.fresh.load(std::memory_order_relaxed) != 0));
   if (slot == 0 && !has_runs) return Status::kOk;
-  if (slot != 0 && !ValidSlot(slot)) return Status::kCorrupt;
+  if (slot != 0 && !ValidSlot(slot)) return Corrupt();
   Guard guard(*locks_, PoolLock(), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   if (has_runs) FreeRuns(cell, fresh_too);
-  if (slot != 0) PushReserved(caller);
+  // Who has made all anew meanwhile may have found that it is not ours.
+  if (slot != 0 && cell.reserved.load(std::memory_order_relaxed) == slot) PushReserved(caller, slot);
   return Status::kOk;
 }
 

@@ -46,7 +46,8 @@
 // no lock, and a dead writer cannot hold it up.
 //
 // Locks: one per stripe (a bucket belongs to exactly one stripe), one for the
-// pool. A thread holds one of them at a time, never two.
+// pool. A thread holds one of them at a time, never two; but who makes all anew
+// (cache_rebuild.cpp) holds all, taken in the order of their numbers.
 //
 // True whenever no lock is held and no call is under way (check.cpp walks all):
 //   I1  A link is a slot number in 0..slots, never an address.
@@ -58,6 +59,8 @@
 //   I5  stripe.earliest is 0 only if nothing in the stripe expires, and never
 //       later than the first expiry in it.
 //   I6  No intent is armed.
+//   I11 A slot that the pool has says so: its key has no bytes. So a damaged pool gives
+//       nobody a slot that is in use.
 //
 // A process may die between any two stores. Every change of a chain or of the
 // pool is one `Change` (cache_change.cpp): the thread's intent record says
@@ -164,7 +167,9 @@ struct CacheHeader {
   // has expired to make room. A hint; 0 = nothing expires.
   std::atomic<uint64_t> expiry_hint;
   std::atomic<uint64_t> damaged;  // sealed: items that were found damaged, by reads and by the start of a store
-  uint64_t spare[4];
+  // 1: somebody has met links or counts that our own stores cannot leave. The next clear makes all anew.
+  std::atomic<uint64_t> torn;
+  uint64_t spare[3];
 };
 static_assert(sizeof(CacheHeader) == 256);
 
@@ -238,6 +243,8 @@ static_assert(sizeof(Cell) == 320);
 // the item's cache line, and nobody pays for the longest.
 constexpr uint32_t kInlineKey = 16;
 constexpr uint32_t kMiddleKey = 64;
+
+constexpr uint32_t kInHand = UINT32_MAX;  // key_size of a slot that was taken from the pool, until it is filled
 
 enum ItemFlags : uint32_t {
   kAscii = 1,  // every byte < 128: may be decoded as Latin-1, four times as fast

@@ -51,10 +51,18 @@ uint64_t Cache::ContentOf(Slot slot, const uint8_t* value, uint32_t size) const 
   return HashOfShared({state, seed_.b}, value, size);
 }
 
-uint32_t Cache::SealOf(const Item& item, uint64_t content, uint64_t expires_at, int64_t began_at) const {
-  auto both = [](const std::atomic<uint32_t>& low, const std::atomic<uint32_t>& high) {
-    return uint64_t{high.load(std::memory_order_relaxed)} << 32 | low.load(std::memory_order_relaxed);
-  };
+uint64_t Cache::ContentOf(const Key& key, const uint8_t* value, uint32_t size) const {
+  return LongHashOf({LongHashOf(seed_, key.bytes, key.size), seed_.b}, value, size);
+}
+
+Cache::Words Cache::WordsOf(const Item& item) {
+  auto word = [](const std::atomic<uint32_t>& word) { return word.load(std::memory_order_relaxed); };
+  return {word(item.key_size), word(item.hash),        word(item.value_size),
+          word(item.flags),    word(item.first_block), word(item.version)};
+}
+
+uint32_t Cache::SealOf(const Words& item, uint64_t content, uint64_t expires_at, int64_t began_at) const {
+  auto both = [](uint32_t low, uint32_t high) { return uint64_t{high} << 32 | low; };
   // The moment itself, whichever boot it is counted from.
   const uint64_t ends = expires_at == 0 ? 0 : expires_at + static_cast<uint64_t>(began_at);
   const uint64_t words[] = {both(item.key_size, item.hash), both(item.value_size, item.flags),
@@ -68,10 +76,11 @@ uint32_t Cache::SealOf(const Item& item, uint64_t content, uint64_t expires_at, 
 uint32_t Cache::SealOf(Slot slot) const {
   if (!Sound(slot)) return 0;
   const Item& item = At(slot);
-  const uint32_t size = item.value_size.load(std::memory_order_relaxed);
-  const uint8_t* value = ValueAt(slot, size);
-  if (value == nullptr || size > largest_value_) return 0;
-  return SealOf(item, ContentOf(slot, value, size), item.expires_at.load(std::memory_order_relaxed), began_at_);
+  const Words words = WordsOf(item);
+  const uint8_t* value = ValueAt(slot, words.value_size);
+  if (value == nullptr || words.value_size > largest_value_) return 0;
+  return SealOf(words, ContentOf(slot, value, words.value_size), item.expires_at.load(std::memory_order_relaxed),
+                began_at_);
 }
 
 Run Cache::RunLeftBy(Slot slot) const {
@@ -88,7 +97,7 @@ Status Cache::DropDamaged(const Caller& caller, const Key& key) {
   Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   Place place;
-  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
   if (!Damaged(place)) return Status::kOk;
   Unlink(caller, key.stripe, place);
   header_->damaged.fetch_add(1, std::memory_order_relaxed);

@@ -110,6 +110,7 @@ class CacheCheck {
     uint32_t count = 0;
     for (Slot slot = Word(c_.pool_->head); slot != 0; slot = Word(c_.At(slot).chain_next), count++) {
       std::string fault = Seen(slot, "the free list");
+      if (fault.empty()) fault = LookAtFree(slot);
       if (!fault.empty()) return fault;
     }
     if (count != Word(c_.pool_->count)) return Text("I4: the pool counts %u of %u slots", Word(c_.pool_->count), count);
@@ -118,9 +119,15 @@ class CacheCheck {
     free_ = count + (c_.geometry_.max_items - mark);
     for (Slot slot = mark + 1; slot <= c_.geometry_.max_items; slot++) {
       std::string fault = Seen(slot, "the unused end");
+      if (fault.empty()) fault = LookAtFree(slot);
       if (!fault.empty()) return fault;
     }
     return "";
+  }
+
+  std::string LookAtFree(Slot slot) {
+    const uint32_t size = Word(c_.At(slot).key_size);
+    return size == 0 ? "" : Text("I11: free slot %u has a key of %u bytes", slot, size);
   }
 
   // I8: every block has one owner.
