@@ -8,7 +8,7 @@ import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { UwsgiError } from './errors.ts'
 
-/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then, number of blocks in bitmap mode (0 = not in it), the descriptor of its store (-1 = none), whether what that holds is not wanted. */
+/** A cache to be created: name, capacity in items, bytes of one block, longest key in bytes, buckets (rounded up to a power of two), what a counter begins with, hash, whether to keep the time of the last change, whether the sweeper leaves it alone, who goes when it is full, whether all go then, number of blocks in bitmap mode (0 = not in it), the descriptor of its store (-1 = none), whether what that holds is not wanted, whether items carry checksums. */
 export type CacheGeometry = [
   name: string,
   items: number,
@@ -24,6 +24,7 @@ export type CacheGeometry = [
   bitmapBlocks: number,
   store: number,
   isWiped: boolean,
+  checksum: boolean,
 ]
 
 /** Which item goes when there is no room for another: none, the one used longest ago, the oldest unread one. */
@@ -122,7 +123,7 @@ export interface CacheFigures {
   expired: number
   /** Items of the longest chain that there ever was. */
   longestChain: number
-  /** Items that this start has found damaged in the store. */
+  /** Items that were found damaged and have gone: with checksum, and in a store, its start included. */
   damaged: number
   /** Memory that it takes. */
   bytes: number

@@ -72,6 +72,7 @@ export const cache2 = keyval(
     lastmod: flag('keep the time of the last change, for last_modified_at in the statistics'),
     no_expire: flag('nobody sweeps it: what has expired makes room when it is full'),
     lazy_expire: flag('the same as no_expire', { aliases: ['lazy'] }),
+    checksum: flag('every item carries one, and every read looks at it: what was scribbled over is a miss'),
     math_initial: integer64('what a counter is before its first operation', { fallback: 0n }),
     store: text('the file that it lives in: what it holds survives the end of all processes', {
       fallback: '',

@@ -82,7 +82,7 @@ void Cache::Lay(const CachePlaces& at) {
   seed_ = {header_->seed[0], header_->seed[1]};
   name_.assign(header_->name, strnlen(header_->name, sizeof header_->name));
   began_at_ = header_->store.clock.began_at;
-  stored_ = began_at_ != 0;
+  sealed_ = began_at_ != 0 || (rules_.ways & kSealed) != 0;
   slots_ = static_cast<uint32_t>(geometry_.slots());
   stripe_mask_ = geometry_.stripes() - 1;
   longest_chain_ = geometry_.longest_chain();
@@ -153,26 +153,28 @@ bool Cache::Find(const Key& key, uint32_t sequence, Place* place) const {
   return true;
 }
 
-uint8_t* Cache::Begin(const Caller& caller) {
+uint8_t* Cache::Begin(const Caller& caller, uint32_t blocks) {
   const Slot spare = SpareOf(caller.thread);
   if (!ValidSlot(spare)) return nullptr;
   if (!bitmap_) return ValueOf(spare);
   const Run run = cells_[caller.thread].fresh.load(std::memory_order_relaxed);
-  return ValidRun(run) ? blocks_ + FirstOf(run) * block_stride_ : nullptr;
+  return ValidRun(run) && LengthOf(run) >= blocks ? blocks_ + FirstOf(run) * block_stride_ : nullptr;
 }
 
 Status Cache::Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
                     uint64_t expires_at, const Expected* expected) {
   if (size > largest_value_) return Status::kValueTooLarge;
   const auto length = static_cast<uint32_t>(size);
+  uint32_t blocks = 0;
   if (bitmap_) {
-    const Status status = Freshen(caller, key, how, BlocksFor(length), expected);
+    blocks = BlocksFor(length);
+    const Status status = Freshen(caller, key, how, blocks, expected);
     if (status != Status::kOk) return status;
   }
-  uint8_t* room = Begin(caller);
-  if (room == nullptr) return Status::kCorrupt;
+  uint8_t* room = Begin(caller, blocks);
+  if (room == nullptr) return Corrupt();
   CopyIn(room, static_cast<const uint8_t*>(value), size);
-  return Publish(caller, key, how, length, flags, expires_at, expected);
+  return Publish(caller, key, how, length, flags, expires_at, expected, static_cast<const uint8_t*>(value));
 }
 
 Status Cache::Objection(const Caller& caller, How how, const Place& place, const Expected* expected) const {
@@ -182,7 +184,7 @@ Status Cache::Objection(const Caller& caller, How how, const Place& place, const
   // Nobody changes the value meanwhile: that takes the lock.
   if (At(place.slot).value_size.load(std::memory_order_relaxed) != expected->size) return Status::kChanged;
   const uint8_t* now = ValueAt(place.slot, static_cast<uint32_t>(expected->size));
-  if (now == nullptr) return Status::kCorrupt;
+  if (now == nullptr) return Corrupt();
   const bool same = SameBytes(now, static_cast<const uint8_t*>(expected->bytes), expected->size);
   return same ? Status::kOk : Status::kChanged;
 }
@@ -196,20 +198,26 @@ void Cache::Announce(uint32_t stripe, uint64_t expires_at) {
 }
 
 Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
-                      const Expected* expected) {
+                      const Expected* expected, const uint8_t* bytes) {
   Cell& cell = cells_[caller.thread];
   const Slot fresh = SpareOf(caller.thread);
-  if (!ValidSlot(fresh)) return Status::kCorrupt;
+  if (!ValidSlot(fresh)) return Corrupt();
   Item& item = At(fresh);
   item.hash.store(key.hash, std::memory_order_relaxed);
   item.key_size.store(key.size, std::memory_order_relaxed);
   item.flags.store(flags, std::memory_order_relaxed);
   item.value_size.store(size, std::memory_order_relaxed);
-  if (bitmap_) Own(cell.fresh.load(std::memory_order_relaxed), fresh);
-  else item.first_block.store(fresh, std::memory_order_relaxed);
+  Slot first = fresh;
+  if (bitmap_) {
+    const Run run = cell.fresh.load(std::memory_order_relaxed);
+    Own(run, fresh);
+    first = FirstOf(run);
+  } else {
+    item.first_block.store(fresh, std::memory_order_relaxed);
+  }
   item.expires_at.store(expires_at, std::memory_order_relaxed);
   CopyIn(KeyBytesOf(fresh, key.size), key.bytes, key.size);
-  const uint64_t content = stored_ ? ContentOf(fresh) : 0;
+  const uint64_t content = !sealed_ ? 0 : bytes != nullptr ? ContentOf(key, bytes, size) : ContentOf(fresh);
   // The pool's slots are in the order since they were first taken.
   if (geometry_.policy != kRefuse && fresh > geometry_.max_items &&
       listed_[fresh].load(std::memory_order_relaxed) == 0) {
@@ -218,12 +226,19 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
   }
 
   Stripe& stripe = stripes_[key.stripe];
+  uint32_t drops = 0;
   for (;;) {
     Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
     if (guard.status() != Status::kOk) return guard.status();
     Place place;
-    if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
     const bool present = place.slot != 0;
+    if (how != How::kReplace && Damaged(place)) {
+      guard.Release();
+      const Status status = drops++ < kDrops ? DropDamaged(caller, key) : Corrupt();
+      if (status != Status::kOk) return status;
+      continue;
+    }
     if (how != How::kReplace) {
       const Status objection = Objection(caller, how, place, expected);
       if (objection != Status::kOk) {
@@ -244,7 +259,7 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
         if (returned != Status::kOk) return returned;
         continue;
       }
-      if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+      if (!Find(key, stripe.sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
     }
     // Of an eviction, for a key that somebody has stored meanwhile.
     if (bitmap_ && present && cell.old.load(std::memory_order_relaxed) != 0) {
@@ -270,12 +285,14 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
     }
     const uint32_t count = stripe.count.load(std::memory_order_relaxed);
     uint32_t seal = 0;
-    if (stored_) {
-      item.version.store(stripe.sequence.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
-      seal = SealOf(item, content, expires_at, began_at_);
+    if (sealed_) {
+      // As it was meant: what somebody has changed of it since it was filled stays found.
+      const uint32_t version = stripe.sequence.load(std::memory_order_relaxed) + 1;
+      item.version.store(version, std::memory_order_relaxed);
+      seal = SealOf({key.size, key.hash, size, flags, first, version}, content, expires_at, began_at_);
     }
     Run old = 0;
-    if (bitmap_) old = present ? RunOfItem(place.slot) : cell.old.load(std::memory_order_relaxed);
+    if (bitmap_) old = present ? RunLeftBy(place.slot) : cell.old.load(std::memory_order_relaxed);
     if (present) {
       if (how == How::kAdd) Bump(cell.expired);  // otherwise it would be in the way
       item.chain_next.store(At(place.slot).chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -295,29 +312,36 @@ Status Cache::Publish(const Caller& caller, const Key& key, How how, uint32_t si
 Status Cache::Calculate(const Caller& caller, const Key& key, Math math, uint64_t n, uint64_t expires_at,
                         uint64_t* result) {
   if (largest_value_ < sizeof n) return Status::kValueTooLarge;
-  for (;;) {
+  for (uint32_t turn = 0;; turn++) {
+    bool damaged;
     {
       Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
       if (guard.status() != Status::kOk) return guard.status();
       Place place;
-      if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
-      if (place.slot != 0 && !Expired(At(place.slot), caller)) {
+      if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
+      uint8_t* word = place.slot != 0 ? ValueAt(place.slot, sizeof n) : nullptr;
+      const uint64_t now = word != nullptr ? LoadWord(word) : 0;
+      damaged = Damaged(place);
+      if (!damaged && place.slot != 0 && !Expired(At(place.slot), caller)) {
         const Item& item = At(place.slot);
         if (item.value_size.load(std::memory_order_relaxed) != sizeof n ||
             (item.flags.load(std::memory_order_relaxed) & kText) != 0)
           return Status::kNotANumber;
-        uint8_t* word = ValueAt(place.slot, sizeof n);
-        if (word == nullptr) return Status::kCorrupt;
-        if (!Compute(math, LoadWord(word), n, result)) return Status::kDivision;
+        if (word == nullptr) return Corrupt();
+        if (!Compute(math, now, n, result)) return Status::kDivision;
         Modify(caller);
         uint32_t seal = 0;
-        if (stored_) {
-          const uint64_t content = ContentOf(place.slot, reinterpret_cast<const uint8_t*>(result));
-          seal = SealOf(item, content, item.expires_at.load(std::memory_order_relaxed), began_at_);
+        if (sealed_) {
+          const uint64_t content = ContentOf(key, reinterpret_cast<const uint8_t*>(result), sizeof n);
+          seal = SealOf(WordsOf(item), content, item.expires_at.load(std::memory_order_relaxed), began_at_);
         }
         InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal, [&] { StoreWord(word, *result); });
         return Status::kOk;
       }
+    }
+    if (damaged) {
+      const Status status = turn < kDrops ? DropDamaged(caller, key) : Corrupt();
+      if (status != Status::kOk) return status;
     }
     if (!Compute(math, static_cast<uint64_t>(rules_.math_initial), n, result)) return Status::kDivision;
     Status status = Store(caller, key, How::kAdd, result, sizeof *result, 0, expires_at);
@@ -329,14 +353,25 @@ Status Cache::Touch(const Caller& caller, const Key& key, uint64_t expires_at) {
   Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   Place place;
-  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
   if (place.slot == 0 || Expired(At(place.slot), caller)) return Status::kNotFound;
+  Item& item = At(place.slot);
+  uint32_t seal = 0;
+  if (sealed_) {
+    const Words words = WordsOf(item);
+    const uint64_t content = ContentOf(place.slot);
+    const uint32_t is = SealOf(words, content, item.expires_at.load(std::memory_order_relaxed), began_at_);
+    if (!Sound(place.slot) || is != item.checksum.load(std::memory_order_relaxed)) {
+      guard.Release();
+      const Status status = DropDamaged(caller, key);
+      return status == Status::kOk ? Status::kNotFound : status;
+    }
+    seal = SealOf(words, content, expires_at, began_at_);
+  }
   Announce(key.stripe, expires_at);
   Modify(caller);
   // A death before this store leaves the stripe expecting something too early: I5 allows that.
   std::atomic_signal_fence(std::memory_order_seq_cst);
-  Item& item = At(place.slot);
-  const uint32_t seal = stored_ ? SealOf(item, ContentOf(place.slot), expires_at, began_at_) : 0;
   InPlace(cells_[caller.thread], StripeLock(key.stripe), place.slot, seal,
           [&] { item.expires_at.store(expires_at, std::memory_order_relaxed); });
   return Status::kOk;
@@ -348,7 +383,7 @@ Status Cache::Remove(const Caller& caller, const Key& key) {
   Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   Place place;
-  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
   if (place.slot == 0) return Status::kNotFound;
   const bool expired = Expired(At(place.slot), caller);
   if (expired) Bump(cells_[caller.thread].expired);
@@ -364,10 +399,17 @@ Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most
   if (status != Status::kOk) return status;
   Place place;
   const uint8_t* value;
+  uint32_t seal = 0;
   {
     Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
     if (guard.status() != Status::kOk) return guard.status();
-    if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+    if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
+    if (Damaged(place)) {
+      guard.Release();
+      status = DropDamaged(caller, key);
+      if (status != Status::kOk) return status;
+      place.slot = 0;
+    }
     if (place.slot == 0 || Expired(At(place.slot), caller)) {
       Bump(cell.misses);
       return Status::kNotFound;
@@ -376,15 +418,18 @@ Status Cache::Pop(const Caller& caller, const Key& key, uint8_t* to, size_t most
     *found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
               item.expires_at.load(std::memory_order_relaxed)};
     value = ValueAt(place.slot, found->size);
-    if (value == nullptr) return Status::kCorrupt;
+    if (value == nullptr) return Corrupt();
     if (found->size > most) return Status::kValueTooLarge;
+    seal = item.checksum.load(std::memory_order_relaxed);
     Unlink(caller, key.stripe, place);
   }
   // Slot and run are this thread's alone until they are given back: no lock is needed to copy.
   CopyOut(to, value, found->size);
-  Bump(cell.hits);
+  const bool is_intact = !sealed_ || SealOf(place.slot) == seal;
+  if (!is_intact) header_->damaged.fetch_add(1, std::memory_order_relaxed);
+  Bump(is_intact ? cell.hits : cell.misses);
   ReturnReserved(caller);
-  return Status::kOk;
+  return is_intact ? Status::kOk : Status::kNotFound;
 }
 
 CacheFigures Cache::Figures(uint32_t threads_used) const {

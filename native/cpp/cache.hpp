@@ -54,7 +54,7 @@ struct CacheFigures {
   uint64_t modified_at;  // boot-time milliseconds, 0 = never, or not wanted
   uint64_t longest_chain;
   uint64_t blocks_taken, moves;  // bitmap mode
-  uint64_t damaged;              // items that were found damaged in the store
+  uint64_t damaged;              // sealed: items that were found damaged, and have gone
   uint64_t refused[16];          // by Status
 };
 static_assert(static_cast<uint32_t>(Status::kBusy) <= std::size(CacheFigures{}.refused));
@@ -101,6 +101,7 @@ class Cache final : public Repairable {
   // last call counts, and only if kOk is returned. `bytes` may be changing
   // under a call that will be repeated: copy them, interpret the copy. No lock
   // is held meanwhile. kOk, kNotFound; kBusy, kLockBroken, kCorrupt from the fallback.
+  // In a sealed cache a damaged item is none, here and for all calls below.
   template <class Take>
   Status Read(const Caller& caller, const Key& key, Count count, Take take);
 
@@ -110,11 +111,11 @@ class Cache final : public Repairable {
   // The calling thread's spare slot: room for blocksize bytes that nobody else
   // looks at until they are published. In bitmap mode it is the fresh run, which
   // `Store` provides. nullptr: the cache is corrupt.
-  uint8_t* Begin(const Caller& caller);
-  // Publishes what was written there. kOk, kExists (kAdd only), kNotFound and
-  // kChanged (kSwap only), kFull, kCrowded, kBusy, kLockBroken, kCorrupt. `expected` goes with kSwap.
+  uint8_t* Begin(const Caller& caller, uint32_t blocks = 0);
+  // Publishes what was written there, which is sealed as `bytes` if they are given. kOk, kExists (kAdd only), kNotFound
+  // and kChanged (kSwap only), kFull, kCrowded, kBusy, kLockBroken, kCorrupt. `expected` goes with kSwap.
   Status Publish(const Caller& caller, const Key& key, How how, uint32_t size, uint32_t flags, uint64_t expires_at,
-                 const Expected* expected = nullptr);
+                 const Expected* expected = nullptr, const uint8_t* bytes = nullptr);
   // Begin, copy, Publish. kValueTooLarge as well.
   Status Store(const Caller& caller, const Key& key, How how, const void* value, size_t size, uint32_t flags,
                uint64_t expires_at, const Expected* expected = nullptr);
@@ -148,7 +149,8 @@ class Cache final : public Repairable {
   // One item after the other; none that was there at the beginning is left.
   Status RemovePrefix(const Caller& caller, const std::string& prefix, uint64_t* removed);
 
-  // Stripe by stripe: what others store behind its back survives.
+  // Stripe by stripe: what others store behind its back survives. Where damage was met, all is made anew:
+  // whatever links, lists and counts were, the cache is whole afterwards.
   Status Clear(const Caller& caller, uint64_t* removed);
   // Removes what has expired, about `most` items at a time; a busy stripe is left for the next time.
   uint64_t Sweep(const Caller& caller, uint64_t most = UINT64_MAX);
@@ -187,10 +189,23 @@ class Cache final : public Repairable {
     Slot spare, reserved;
     uint32_t count;
     Run fresh = 0, old = 0;
-    uint32_t seal = 0;  // in a store: the checksum of the item that is to be found in `desired`
+    uint32_t seal = 0;  // sealed: the checksum of the item that is to be found in `desired`
   };
 
   void Lay(const CachePlaces& at);
+  // What was found there, no sequence of our own stores can leave.
+  Status Corrupt() const {
+    header_->torn.store(1, std::memory_order_relaxed);
+    return Status::kCorrupt;
+  }
+  // Empties the cache whatever it holds, if it is torn (cache_rebuild.cpp). REQUIRES: no lock held.
+  Status Rebuild(const Caller& caller);
+  void EmptyChains();
+  void KeepSlots();
+  void KeepRuns();
+  void RankAnew();
+  // I4, as far as counts tell. Without all locks a no may mean that somebody is at it.
+  bool Accounted() const;
   bool ValidSlot(Slot slot) const { return slot - 1 < slots_; }
   Item& At(Slot slot) const { return items_[slot]; }
   // REQUIRES: an item that nobody else changes, or only a prefetch.
@@ -277,29 +292,50 @@ class Cache final : public Repairable {
   uint32_t PoolHeadLink() const { return geometry_.hashsize + slots_ + 1; }
   uint32_t PoolMarkLink() const { return geometry_.hashsize + slots_ + 2; }
 
-  // In a store, a link number for each slot's checksum.
+  // Sealed: a link number for each slot's checksum.
   uint32_t SealLink(Slot slot) const { return geometry_.hashsize + slots_ + 2 + slot; }
 
-  // A store's checksums. Key and value are hashed first, for that takes long.
-  uint64_t ContentOf(Slot slot, const uint8_t* value) const {
-    auto most = [](const std::atomic<uint32_t>& said, uint32_t room) {
-      const uint32_t size = said.load(std::memory_order_relaxed);
-      return size < room ? size : room;
-    };
-    const uint32_t key_size = most(At(slot).key_size, geometry_.keysize);
-    const uint64_t state = HashOf(seed_, KeyBytesOf(slot, key_size), key_size);
-    return HashOf({state, seed_.b}, value, most(At(slot).value_size, geometry_.blocksize));
+  // Checksums (cache_seal.cpp). Key and value are hashed first, for that takes long.
+  uint64_t ContentOf(Slot slot, const uint8_t* value, uint32_t size) const;
+  // REQUIRES: a sound item.
+  uint64_t ContentOf(Slot slot) const {
+    const uint32_t size = At(slot).value_size.load(std::memory_order_relaxed);
+    const uint8_t* value = ValueAt(slot, size);
+    return value != nullptr && size <= largest_value_ ? ContentOf(slot, value, size) : 0;
   }
-  uint64_t ContentOf(Slot slot) const { return ContentOf(slot, ValueOf(slot)); }
   // Whether its sizes stay within its room; what a lock protects does, unless somebody scribbles.
-  bool Sound(Slot slot) const {
-    const Item& item = At(slot);
-    const uint32_t key_size = item.key_size.load(std::memory_order_relaxed);
-    return key_size != 0 && key_size <= geometry_.keysize && item.first_block.load(std::memory_order_relaxed) == slot &&
-           item.value_size.load(std::memory_order_relaxed) <= geometry_.blocksize;
+  bool Sound(Slot slot) const;
+  // The same, of bytes that nobody else can change.
+  uint64_t ContentOf(const Key& key, const uint8_t* value, uint32_t size) const;
+  // What else is under the checksum.
+  struct Words {
+    uint32_t key_size, hash, value_size, flags, first_block, version;
+  };
+  static Words WordsOf(const Item& item);
+  // Of an item, were that its content and its expiry. Never 0.
+  uint32_t SealOf(const Words& item, uint64_t content, uint64_t expires_at, int64_t began_at) const;
+  // Of an item as it stands; 0 of one that is not sound.
+  uint32_t SealOf(Slot slot) const;
+  // Whether it is as it was stored. Without the stripe's lock a no may mean that it is changing.
+  bool Intact(Slot slot) const {
+    const uint32_t seal = SealOf(slot);
+    return seal != 0 && seal == At(slot).checksum.load(std::memory_order_relaxed);
   }
-  // Of an item as it stands, were that its content and its expiry. Never 0.
-  uint32_t SealOf(const Item& item, uint64_t content, uint64_t expires_at, int64_t began_at) const;
+  // What was copied is the key's value, as sealed by what stood there before the copy was made. Somebody to
+  // whom a damaged pool has given the slot as well may have changed all of it meanwhile.
+  bool WasIntact(const Key& key, Slot slot, uint32_t before) const {
+    const Item& item = At(slot);
+    return before != 0 && SealOf(slot) == before && item.checksum.load(std::memory_order_relaxed) == before &&
+           item.key_size.load(std::memory_order_relaxed) == key.size &&
+           SameBytes(KeyBytesOf(slot, key.size), key.bytes, key.size);
+  }
+  // There is an item that is no longer as it was stored. REQUIRES: its stripe's lock.
+  bool Damaged(const Place& place) const { return sealed_ && place.slot != 0 && !Intact(place.slot); }
+  // Takes the key's item off if it is damaged. kOk: what is there now, if anything, is not.
+  // REQUIRES: no lock held.
+  Status DropDamaged(const Caller& caller, const Key& key);
+  // Who is in a circle of links does not go by that.
+  static constexpr uint32_t kDrops = 8;
   // Stores a counter or an expiry where it is. REQUIRES: `lock` held; `seal` is right afterwards.
   template <class Assign>
   void InPlace(Cell& cell, uint32_t lock, Slot slot, uint32_t seal, Assign assign);
@@ -316,7 +352,7 @@ class Cache final : public Repairable {
   // The heap. REQUIRES for these: the pool's lock.
   void Enlist(Slot slot);
   void ReplaceTop(const Rank& rank);
-  void Sink();
+  void Sink(uint32_t gap);
   bool Precedes(const Rank& a, const Rank& b) const {
     return a.lap == b.lap ? a.used < b.used : static_cast<int32_t>(a.lap - b.lap) < 0;
   }
@@ -365,7 +401,7 @@ class Cache final : public Repairable {
     else ReturnReserved(caller);
   }
   Status Renounce(const Caller& caller);
-  void PushReserved(const Caller& caller);
+  void PushReserved(const Caller& caller, Slot slot);
 
   // Runs (cache_blocks.cpp).
   uint32_t BlocksFor(uint32_t size) const { return size == 0 ? 0 : (size - 1) / geometry_.blocksize + 1; }
@@ -374,8 +410,11 @@ class Cache final : public Repairable {
     return RunOf(item.first_block.load(std::memory_order_relaxed),
                  BlocksFor(item.value_size.load(std::memory_order_relaxed)));
   }
+  // What a thread has of the item that it takes off. Sealed: 0, where its blocks do not say that they are its own.
+  Run RunLeftBy(Slot slot) const;
   // Tells the item in `slot`, which nobody can find yet, and its blocks of each other. REQUIRES: a valid run.
   void Own(Run run, Slot slot) {
+    if (!ValidRun(run)) return;
     At(slot).first_block.store(FirstOf(run), std::memory_order_relaxed);
     for (uint32_t block = FirstOf(run); block < EndOf(run); block++)
       owners_[block].store(slot, std::memory_order_relaxed);
@@ -411,6 +450,7 @@ class Cache final : public Repairable {
 
   template <class Which>
   Status RemoveWhere(const Caller& caller, uint32_t stripe, Guard::Mode mode, Which which, uint64_t* removed);
+  Status ClearStripe(const Caller& caller, uint32_t stripe, uint64_t* removed);
   Status SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mode, uint64_t* removed);
 
   Segment segment_;
@@ -420,7 +460,7 @@ class Cache final : public Repairable {
   CacheRules rules_{};
   HashSeed seed_{};
   std::string name_;
-  bool stored_ = false;   // in a file: items have checksums
+  bool sealed_ = false;   // items have checksums
   int64_t began_at_ = 0;  // of the boot that expiries count from, epoch milliseconds
   uint32_t slots_ = 0;
   uint32_t stripe_mask_ = 0;
@@ -447,7 +487,7 @@ class Cache final : public Repairable {
 
 template <class Assign>
 void Cache::InPlace(Cell& cell, uint32_t lock, Slot slot, uint32_t seal, Assign assign) {
-  if (!stored_) return assign();
+  if (!sealed_) return assign();
   Intent& intent = cell.intent;
   std::atomic<uint32_t>& checksum = At(slot).checksum;
   intent.link.store(SealLink(slot), std::memory_order_relaxed);
@@ -469,6 +509,9 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
   // Writers of one stripe out of 256 overtake a reader now and then; this many
   // times in a row they do only when something is wrong, and the lock mends it.
   constexpr int kRounds = 64;
+  // A counter or an expiry that is being changed has the wrong checksum for a moment.
+  constexpr int kDoubts = 4;
+  int doubts = 0;
   if (geometry_.policy == kLruStrict && count == kCounted) return ReadLocked(caller, key, count, take);
   Cell& cell = cells_[caller.thread];
   const Stripe& stripe = stripes_[key.stripe];
@@ -482,6 +525,7 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
       continue;
     }
     bool hit = false;
+    uint32_t seal = 0;
     if (place.slot != 0) {
       const Item& item = At(place.slot);
       const Found found{item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
@@ -489,10 +533,17 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
       const uint8_t* value = ValueAt(place.slot, found.size);
       if (value == nullptr) continue;
       hit = found.expires_at == 0 || found.expires_at > caller.now();
+      if (sealed_) seal = item.checksum.load(std::memory_order_acquire);
       if (hit) take(value, found);
     }
+    // After the bytes were taken: what was wrong then still is.
+    const bool intact = !sealed_ || !hit || WasIntact(key, place.slot, seal);
     std::atomic_thread_fence(std::memory_order_acquire);
     if (stripe.sequence.load(std::memory_order_relaxed) != sequence) continue;
+    if (!intact) {
+      if (++doubts == kDoubts) break;
+      continue;
+    }
     if (count == kCounted) {
       Bump(hit ? cell.hits : cell.misses);
       if (hit) NoteUse(caller, place.slot);
@@ -507,24 +558,29 @@ Status Cache::ReadLocked(const Caller& caller, const Key& key, Count count, Take
   Cell& cell = cells_[caller.thread];
   Found found{};
   uint8_t* copy = nullptr;
+  bool damaged = false;
   {
     Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
     if (guard.status() != Status::kOk) return guard.status();
     Place place;
-    if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
-    if (place.slot != 0 && !Expired(At(place.slot), caller)) {
+    if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
+    damaged = Damaged(place);
+    const uint32_t seal = place.slot != 0 ? At(place.slot).checksum.load(std::memory_order_acquire) : 0;
+    if (!damaged && place.slot != 0 && !Expired(At(place.slot), caller)) {
       const Item& item = At(place.slot);
       found = {item.value_size.load(std::memory_order_relaxed), item.flags.load(std::memory_order_relaxed),
                item.expires_at.load(std::memory_order_relaxed)};
       const uint8_t* value = ValueAt(place.slot, found.size);
-      if (value == nullptr) return Status::kCorrupt;
+      if (value == nullptr) return Corrupt();
       copy = static_cast<uint8_t*>(malloc(uint64_t{found.size} + 1));
       if (copy == nullptr) return Status::kNoMemory;
       CopyOut(copy, value, found.size);
+      if (sealed_ && !WasIntact(key, place.slot, seal)) return free(copy), Corrupt();
       if (count == kCounted && geometry_.policy == kLruStrict) UsedAt(place.slot, NextTick());
       else if (count == kCounted) NoteUse(caller, place.slot);
     }
   }
+  if (damaged) DropDamaged(caller, key);  // if that is busy, the next one will
   if (count == kCounted) Bump(copy ? cell.hits : cell.misses);
   if (copy == nullptr) return Status::kNotFound;
   take(const_cast<const uint8_t*>(copy), found);

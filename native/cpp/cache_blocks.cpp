@@ -134,7 +134,8 @@ Status Cache::TakeBlocks(const Caller& caller, uint32_t blocks, bool* scattered)
     }
     if (again || !TakeIdle()) break;
   }
-  if (ValidSlot(cell.reserved.load(std::memory_order_relaxed))) PushReserved(caller);  // the next victim's comes
+  const Slot reserved = cell.reserved.load(std::memory_order_relaxed);
+  if (ValidSlot(reserved)) PushReserved(caller, reserved);  // the next victim's comes
   return Status::kFull;
 }
 
@@ -179,7 +180,11 @@ Status Cache::Foresee(const Caller& caller, const Key& key, How how, const Expec
   Guard guard(*locks_, StripeLock(key.stripe), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   Place place;
-  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Status::kCorrupt;
+  if (!Find(key, stripes_[key.stripe].sequence.load(std::memory_order_relaxed), &place)) return Corrupt();
+  if (Damaged(place)) {
+    guard.Release();
+    return DropDamaged(caller, key);
+  }
   if (how != How::kReplace) {
     const Status objection = Objection(caller, how, place, expected);
     if (objection != Status::kOk) return objection;

@@ -2,9 +2,9 @@
 //
 //   1  the intent says: this link, from expected to desired; then these slots
 //   2  armed          ── a death before here: nothing has happened
-//      in a store: the checksum of what the link will lead to
+//      sealed: the checksum of what the link will lead to
 //   3  the link       ── the commit: a single store
-//   4  in a store: no checksum for what the link led to; spare, reserved, count, sequence;
+//   4  sealed: no checksum for what the link led to; spare, reserved, count, sequence;
 //      in bitmap mode the thread's runs
 //   5  disarmed       ── a death before here: step 4 is done again
 //
@@ -59,7 +59,7 @@ void Cache::Apply(Cell& cell, uint32_t lock, const Change& change) {
 void Cache::Finish(Cell& cell, uint32_t lock) {
   Intent& intent = cell.intent;
   const Slot left = intent.expected.load(std::memory_order_relaxed);
-  if (stored_ && lock != PoolLock() && ValidSlot(left)) At(left).checksum.store(0, std::memory_order_relaxed);
+  if (sealed_ && lock != PoolLock() && ValidSlot(left)) At(left).checksum.store(0, std::memory_order_relaxed);
   InThisOrder();
   cell.spare.store(intent.spare.load(std::memory_order_relaxed), std::memory_order_relaxed);
   cell.reserved.store(intent.reserved.load(std::memory_order_relaxed), std::memory_order_relaxed);
@@ -92,12 +92,13 @@ void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
   const uint32_t desired = cell.intent.desired.load(std::memory_order_relaxed);
   std::atomic<uint32_t>* link = LinkAt(number);
   if (link != nullptr && link->load(std::memory_order_relaxed) == desired) return Finish(cell, lock);
-  if (stored_ && lock != PoolLock()) {
+  if (sealed_ && lock != PoolLock()) {
     const Slot changed = number - SealLink(0);
-    if (link == nullptr && ValidSlot(changed) && Sound(changed)) {
-      Item& item = At(changed);
-      const uint64_t expires_at = item.expires_at.load(std::memory_order_relaxed);
-      item.checksum.store(SealOf(item, ContentOf(changed), expires_at, began_at_), std::memory_order_relaxed);
+    if (link == nullptr && ValidSlot(changed)) {
+      // It has changed or it has not; whatever else it may be is damage, and stays found.
+      const uint32_t seal = SealOf(changed);
+      if (seal == desired || seal == cell.intent.expected.load(std::memory_order_relaxed))
+        At(changed).checksum.store(seal, std::memory_order_relaxed);
     } else if (desired == SpareOf(dead_thread) && ValidSlot(desired)) {
       At(desired).checksum.store(0, std::memory_order_relaxed);  // it was not published
     }
@@ -106,31 +107,17 @@ void Cache::Repair(uint32_t lock, uint32_t dead_thread, const Caller& caller) {
   cell.intent.armed.store(0, std::memory_order_release);
 }
 
-uint32_t Cache::SealOf(const Item& item, uint64_t content, uint64_t expires_at, int64_t began_at) const {
-  auto both = [](const std::atomic<uint32_t>& low, const std::atomic<uint32_t>& high) {
-    return uint64_t{high.load(std::memory_order_relaxed)} << 32 | low.load(std::memory_order_relaxed);
-  };
-  // The moment itself, whichever boot it is counted from.
-  const uint64_t ends = expires_at == 0 ? 0 : expires_at + static_cast<uint64_t>(began_at);
-  const uint64_t words[] = {both(item.key_size, item.hash), both(item.value_size, item.flags),
-                            both(item.first_block, item.version), ends};
-  const uint64_t sum = HashOf({content, seed_.b}, reinterpret_cast<const uint8_t*>(words), sizeof words);
-  const auto folded = static_cast<uint32_t>(sum ^ sum >> 32);
-  return folded != 0 ? folded : 1;
-}
-
 void Cache::Unlink(const Caller& caller, uint32_t stripe, const Place& place) {
   Cell& cell = cells_[caller.thread];
   Modify(caller);
-  Change change{place.link,
-                place.slot,
-                At(place.slot).chain_next.load(std::memory_order_relaxed),
-                SpareOf(caller.thread),
-                place.slot,
-                stripes_[stripe].count.load(std::memory_order_relaxed) - 1};
+  Slot next = At(place.slot).chain_next.load(std::memory_order_relaxed);
+  if (next == place.slot) Corrupt(), next = 0;  // it would never go
+  Change change{place.link, place.slot,
+                next,       SpareOf(caller.thread),
+                place.slot, stripes_[stripe].count.load(std::memory_order_relaxed) - 1};
   if (bitmap_) {
     change.fresh = cell.fresh.load(std::memory_order_relaxed);
-    change.old = RunOfItem(place.slot);
+    change.old = RunLeftBy(place.slot);
   }
   Apply(cell, StripeLock(stripe), change);
 }
@@ -145,16 +132,22 @@ Status Cache::TakeSlot(const Caller& caller) {
   const Slot spare = SpareOf(caller.thread);
   const uint32_t count = pool_->count.load(std::memory_order_relaxed);
   const uint32_t mark = pool_->mark.load(std::memory_order_relaxed);
-  if (const Slot head = pool_->head.load(std::memory_order_relaxed)) {
-    if (!ValidSlot(head)) return Status::kCorrupt;
+  const Slot head = pool_->head.load(std::memory_order_relaxed);
+  if ((head == 0) != (count == 0) || mark > geometry_.max_items) return Corrupt();
+  if (head != 0) {
+    if (!ValidSlot(head) || At(head).key_size.load(std::memory_order_relaxed) != 0) return Corrupt();
     if (geometry_.policy != kRefuse) NextTick();
     const Slot next = At(head).chain_next.load(std::memory_order_relaxed);
+    if (next == head) return Corrupt();
     Apply(cell, PoolLock(), {PoolHeadLink(), head, next, spare, head, count - 1});
+    At(head).key_size.store(kInHand, std::memory_order_relaxed);
     return Status::kOk;
   }
   if (mark >= geometry_.max_items) return Status::kFull;
+  if (At(mark + 1).key_size.load(std::memory_order_relaxed) != 0) return Corrupt();
   if (geometry_.policy != kRefuse) Enlist(mark + 1);
   Apply(cell, PoolLock(), {PoolMarkLink(), mark, mark + 1, spare, mark + 1, count});
+  At(mark + 1).key_size.store(kInHand, std::memory_order_relaxed);
   return Status::kOk;
 }
 
@@ -188,12 +181,14 @@ Status Cache::Reserve(const Caller& caller, uint32_t blocks) {
       if (status != Status::kFull) return status;
       scattered = scattered && gathers > 0;
       if (may_evict && !sweeps && !scattered) {
+        const uint32_t before = looks;
         status = NextToGo(&looks, empty > kManyEmpty, &victim);
         if (status == Status::kFull) break;
         if (status != Status::kOk) return status;
         if (victim.slot == 0) {
           // There may be no item: it was a number of slots that was looked at.
           if (blocks != 0) turn += kLooks;
+          else if (looks == before) turn++;
           continue;
         }
       }
@@ -223,17 +218,17 @@ Status Cache::Reserve(const Caller& caller, uint32_t blocks) {
       cleared = true;
     }
   }
+  // What is torn may have lost its room.
+  if (header_->torn.load(std::memory_order_relaxed) != 0) return Status::kCorrupt;
   Bump(cell.full);
   return Status::kFull;
 }
 
 // REQUIRES: the pool's lock, and a slot.
-void Cache::PushReserved(const Caller& caller) {
+void Cache::PushReserved(const Caller& caller, Slot slot) {
   Cell& cell = cells_[caller.thread];
-  const Slot slot = cell.reserved.load(std::memory_order_relaxed);
   const Slot head = pool_->head.load(std::memory_order_relaxed);
-  // In bitmap mode slots are free while items are evicted for their blocks: see NextToGo.
-  if (bitmap_) At(slot).key_size.store(0, std::memory_order_relaxed);
+  At(slot).key_size.store(0, std::memory_order_relaxed);
   At(slot).chain_next.store(head, std::memory_order_relaxed);
   Apply(cell, PoolLock(),
         {PoolHeadLink(), head, slot, SpareOf(caller.thread), 0, pool_->count.load(std::memory_order_relaxed) + 1});
@@ -245,11 +240,12 @@ Status Cache::GiveBack(const Caller& caller, bool fresh_too) {
   const bool has_runs = bitmap_ && (cell.old.load(std::memory_order_relaxed) != 0 ||
                                     (fresh_too && cell.fresh.load(std::memory_order_relaxed) != 0));
   if (slot == 0 && !has_runs) return Status::kOk;
-  if (slot != 0 && !ValidSlot(slot)) return Status::kCorrupt;
+  if (slot != 0 && !ValidSlot(slot)) return Corrupt();
   Guard guard(*locks_, PoolLock(), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
   if (has_runs) FreeRuns(cell, fresh_too);
-  if (slot != 0) PushReserved(caller);
+  // Who has made all anew meanwhile may have found that it is not ours.
+  if (slot != 0 && cell.reserved.load(std::memory_order_relaxed) == slot) PushReserved(caller, slot);
   return Status::kOk;
 }
 

@@ -9,6 +9,7 @@
 // The slot on top is ranked as new *before* its item is taken off: the next who
 // needs room then looks at another one, and if this one dies on the way the item
 // has merely had another lap.
+#include <algorithm>
 #include <cstdlib>
 
 #include "cache.hpp"
@@ -44,7 +45,7 @@ uint64_t Cache::LastUseOf(Slot slot) const {
 
 void Cache::Enlist(Slot slot) {
   const uint32_t listed = order_->listed.load(std::memory_order_relaxed);
-  if (listed >= slots_ || listed_[slot].load(std::memory_order_relaxed) != 0) return;
+  if (listed >= slots_ || !ValidSlot(slot) || listed_[slot].load(std::memory_order_relaxed) != 0) return;
   // Nothing goes after it, so it has its place already.
   const uint32_t lap = geometry_.policy == kSieve ? order_->lap.load(std::memory_order_relaxed) + 1 : 0;
   ranks_[listed] = {NextTick(), slot, lap};
@@ -66,13 +67,13 @@ void Cache::ReplaceTop(const Rank& rank) {
   InThisOrder();
   order_->gap.store(1, std::memory_order_relaxed);
   InThisOrder();
-  Sink();
+  Sink(1);
 }
 
 // Four to a node: 16 bytes each, so the siblings lie in one cache line.
-void Cache::Sink() {
-  const uint64_t listed = order_->listed.load(std::memory_order_relaxed);
-  uint64_t at = order_->gap.load(std::memory_order_relaxed) - 1;
+void Cache::Sink(uint32_t gap) {
+  const uint64_t listed = std::min(order_->listed.load(std::memory_order_relaxed), slots_);
+  uint64_t at = gap - 1;
   for (;;) {
     const Rank* least = &order_->sinking;
     for (uint64_t child = 4 * at + 1; child <= 4 * at + 4 && child < listed; child++)
@@ -96,7 +97,7 @@ void Cache::RepairOrder() {
   const Slot last = ranks_[listed - 1].slot;
   if (ValidSlot(last)) listed_[last].store(1, std::memory_order_relaxed);
   const uint32_t gap = order_->gap.load(std::memory_order_relaxed);
-  if (gap != 0 && gap <= listed) Sink();
+  if (gap != 0 && gap <= listed) Sink(gap);
 }
 
 Rank Cache::Reconsidered(const Rank& rank) {
@@ -117,8 +118,10 @@ Status Cache::NextToGo(uint32_t* looks, bool is_empty, Rank* victim) {
   for (uint32_t look = 0; look < kLooks; look++) {
     const uint32_t listed = order_->listed.load(std::memory_order_relaxed);
     if (listed == 0 && bitmap_) return Status::kFull;  // what others are filling is no item yet
-    if (listed == 0 || listed > slots_ || !ValidSlot(ranks_[0].slot)) return Status::kCorrupt;
     const Rank top = ranks_[0];
+    // Every slot that was ever used is in the heap.
+    if (listed == 0 || listed > slots_ || listed < pool_->mark.load(std::memory_order_relaxed) || !ValidSlot(top.slot))
+      return Corrupt();
     const uint32_t lap = order_->lap.load(std::memory_order_relaxed);
     if (static_cast<int32_t>(top.lap - lap) > 0) order_->lap.store(top.lap, std::memory_order_relaxed);
     // In bitmap mode a slot may be free, for it is blocks that are wanted.
@@ -169,7 +172,7 @@ Status Cache::Locate(uint32_t bucket, Slot slot, Place* place) const {
   *place = {buckets_[bucket].load(std::memory_order_relaxed), bucket};
   for (uint32_t steps = 0; place->slot != slot; steps++) {
     if (place->slot == 0) return Status::kNotFound;
-    if (!ValidSlot(place->slot) || steps > slots_) return Status::kCorrupt;
+    if (!ValidSlot(place->slot) || steps > slots_) return Corrupt();
     *place = {At(place->slot).chain_next.load(std::memory_order_relaxed), LinkAfter(place->slot)};
   }
   return Status::kOk;
@@ -213,7 +216,7 @@ Status Cache::Thin(const Caller& caller, const Key& key) {
   uint64_t least = UINT64_MAX;
   bool expired = false;
   for (uint32_t steps = 0; at.slot != 0 && !expired; steps++) {
-    if (!ValidSlot(at.slot) || steps > slots_) return Status::kCorrupt;
+    if (!ValidSlot(at.slot) || steps > slots_) return Corrupt();
     const Item& item = At(at.slot);
     expired = Expired(item, caller);
     if (expired) first = at;

@@ -46,7 +46,8 @@
 // no lock, and a dead writer cannot hold it up.
 //
 // Locks: one per stripe (a bucket belongs to exactly one stripe), one for the
-// pool. A thread holds one of them at a time, never two.
+// pool. A thread holds one of them at a time, never two; but who makes all anew
+// (cache_rebuild.cpp) holds all, taken in the order of their numbers.
 //
 // True whenever no lock is held and no call is under way (check.cpp walks all):
 //   I1  A link is a slot number in 0..slots, never an address.
@@ -58,6 +59,8 @@
 //   I5  stripe.earliest is 0 only if nothing in the stripe expires, and never
 //       later than the first expiry in it.
 //   I6  No intent is armed.
+//   I11 A slot that the pool has says so: its key has no bytes. So a damaged pool gives
+//       nobody a slot that is in use.
 //
 // A process may die between any two stores. Every change of a chain or of the
 // pool is one `Change` (cache_change.cpp): the thread's intent record says
@@ -100,12 +103,14 @@
 // dead one's runs again. What somebody else takes from a thread is marked as going
 // first, and is cleared to the end.
 //
-// **In a file** (cache_store.cpp) an item carries a checksum of its key, value,
-// flags and expiry. It is what makes the item *live* for the next start, which
-// believes no link, count or list of the file but builds them anew.
-//   I10 In a store, what is on a chain has its checksum; every other slot has 0.
+// **Sealed** (cache_seal.cpp): in a store, or when asked to, an item carries a checksum
+// of its key, value, flags and expiry, and every read looks at it: what somebody has
+// scribbled over is a miss, and its item goes.
+//   I10 In a sealed cache, what is on a chain has its checksum; every other slot has 0.
 //       A death may leave two live items of one key: the one with the higher
 //       version counts.
+// **In a file** (cache_store.cpp) it is what makes the item *live* for the next start, which
+// believes no link, count or list of the file but builds them anew.
 // Under an armed intent the checksum comes before the link, and goes after it; so
 // a repair takes it away again, or finishes that too. What changes in place (a
 // counter, an expiry) says both checksums in its intent first.
@@ -127,6 +132,7 @@ enum CacheWays : uint32_t {
   kKeepsModified = 1,  // lastmod: the time of the last change is wanted
   kNotSwept = 2,       // the sweeper leaves it alone
   kCleared = 4,        // clear_on_full: all items go when there is no room for another
+  kSealed = 8,         // checksum: items carry one, and every read looks at it
 };
 
 // How a cache behaves, beside what its geometry gives. Each process reads it once.
@@ -160,8 +166,10 @@ struct CacheHeader {
   // With a policy: before this boot-time millisecond nobody need look for what
   // has expired to make room. A hint; 0 = nothing expires.
   std::atomic<uint64_t> expiry_hint;
-  std::atomic<uint64_t> damaged;  // items that this start has found damaged in its store
-  uint64_t spare[4];
+  std::atomic<uint64_t> damaged;  // sealed: items that were found damaged, by reads and by the start of a store
+  // 1: somebody has met links or counts that our own stores cannot leave. The next clear makes all anew.
+  std::atomic<uint64_t> torn;
+  uint64_t spare[3];
 };
 static_assert(sizeof(CacheHeader) == 256);
 
@@ -236,6 +244,8 @@ static_assert(sizeof(Cell) == 320);
 constexpr uint32_t kInlineKey = 16;
 constexpr uint32_t kMiddleKey = 64;
 
+constexpr uint32_t kInHand = UINT32_MAX;  // key_size of a slot that was taken from the pool, until it is filled
+
 enum ItemFlags : uint32_t {
   kAscii = 1,  // every byte < 128: may be decoded as Latin-1, four times as fast
   kText = 2,   // stored from a string: eight bytes of text are no counter
@@ -249,8 +259,8 @@ struct Item {
   std::atomic<uint32_t> value_size;
   std::atomic<uint32_t> first_block;  // = slot, with fixed blocks; 0 if there is no block
   std::atomic<uint64_t> expires_at;   // boot-time milliseconds, 0 = never
-  std::atomic<uint32_t> checksum;     // in a store; 0 = not live
-  std::atomic<uint32_t> version;      // in a store: the stripe's sequence since it is there
+  std::atomic<uint32_t> checksum;     // sealed; 0 = not live
+  std::atomic<uint32_t> version;      // sealed: the stripe's sequence since it is there
   std::atomic<uint64_t> used;         // with a policy: the moment it was last used, as far as it was noted
   uint8_t key[kInlineKey];
 };
@@ -367,7 +377,7 @@ struct CachePlaces {
 };
 
 constexpr uint64_t kCacheLayout = LayoutNumber(
-    4, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
+    5, {sizeof(SegmentHeader), sizeof(CacheHeader), sizeof(Pool), sizeof(Stripe), sizeof(Cell), sizeof(Intent),
         sizeof(Item), sizeof(Order), sizeof(Rank), sizeof(Note), kNotes, kInlineKey, kMiddleKey});
 
 }  // namespace uwshm

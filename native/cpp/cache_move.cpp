@@ -62,7 +62,7 @@ Status Cache::MoveAway(const Caller& caller, uint32_t block, Run window) {
   const Slot slot = owners_[block].load(std::memory_order_relaxed), fresh = SpareOf(caller.thread);
   uint32_t bucket = 0;
   if (!ValidSlot(slot) || !BucketOf(slot, &bucket)) return Status::kNotFound;
-  if (!ValidSlot(fresh)) return Status::kCorrupt;
+  if (!ValidSlot(fresh)) return Corrupt();
   const uint32_t stripe = bucket & stripe_mask_;
   const uint32_t sequence = stripes_[stripe].sequence.load(std::memory_order_acquire);
   const Item& item = At(slot);
@@ -80,11 +80,13 @@ Status Cache::MoveAway(const Caller& caller, uint32_t block, Run window) {
     if (geometry_.policy != kRefuse) Enlist(fresh);
   }
   const Run run = cell.fresh.load(std::memory_order_relaxed);
+  if (!ValidRun(run) || LengthOf(run) != BlocksFor(size)) return Corrupt();
+  uint8_t* room = blocks_ + FirstOf(run) * block_stride_;
   Own(run, fresh);
   copy.value_size.store(size, std::memory_order_relaxed);
   copy.key_size.store(key_size, std::memory_order_relaxed);
   CopyWithin(KeyBytesOf(fresh, key_size), KeyBytesOf(slot, key_size), key_size);
-  CopyWithin(ValueOf(fresh), value, size);
+  CopyWithin(room, value, size);
 
   Guard guard(*locks_, StripeLock(stripe), caller, *this);
   if (guard.status() != Status::kOk) return guard.status();
@@ -94,15 +96,28 @@ Status Cache::MoveAway(const Caller& caller, uint32_t block, Run window) {
   const Status status = Locate(bucket, slot, &place);
   if (status != Status::kOk) return status;
   // What may change in place: a counter, the expiry, the last use.
-  if (size == sizeof(uint64_t)) StoreWord(ValueOf(fresh), LoadWord(value));
+  if (size == sizeof(uint64_t)) StoreWord(room, LoadWord(value));
   copy.hash.store(item.hash.load(std::memory_order_relaxed), std::memory_order_relaxed);
   copy.flags.store(item.flags.load(std::memory_order_relaxed), std::memory_order_relaxed);
   copy.expires_at.store(item.expires_at.load(std::memory_order_relaxed), std::memory_order_relaxed);
   if (geometry_.policy != kRefuse) copy.used.store(LastUseOf(slot), std::memory_order_relaxed);
+  uint32_t seal = 0;
+  if (sealed_) {
+    // Not the copy's own: what is damaged, here or on the way, stays so.
+    Words words = WordsOf(item);
+    const uint64_t content = ContentOf(slot);
+    const uint64_t expires_at = copy.expires_at.load(std::memory_order_relaxed);
+    const bool is_intact =
+        SealOf(words, content, expires_at, began_at_) == item.checksum.load(std::memory_order_relaxed);
+    words.first_block = FirstOf(run);
+    words.version = sequence + 1;
+    copy.version.store(words.version, std::memory_order_relaxed);
+    seal = SealOf(words, is_intact ? content : ~content, expires_at, began_at_);
+  }
   copy.chain_next.store(item.chain_next.load(std::memory_order_relaxed), std::memory_order_relaxed);
   Apply(cell, StripeLock(stripe),
         {place.link, slot, fresh, slot, cell.reserved.load(std::memory_order_relaxed),
-         there.count.load(std::memory_order_relaxed), 0, RunOfItem(slot)});
+         there.count.load(std::memory_order_relaxed), 0, RunLeftBy(slot), seal});
   Bump(cell.moves);
   return Status::kOk;
 }

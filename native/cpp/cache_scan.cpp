@@ -64,7 +64,7 @@ Status Cache::GatherWhole(const Caller& caller, uint32_t bucket, Gathering* gath
       Guard guard(*locks_, StripeLock(stripe), caller, *this);
       if (guard.status() != Status::kOk) return guard.status();
       const Gathered gathered = Gather(bucket, gathering);
-      if (gathered != Gathered::kNoRoom) return gathered == Gathered::kAll ? Status::kOk : Status::kCorrupt;
+      if (gathered != Gathered::kNoRoom) return gathered == Gathered::kAll ? Status::kOk : Corrupt();
     }
     gathering->room.resize(2 * gathering->room.size());
   }
@@ -96,8 +96,7 @@ Status Cache::RemovePrefix(const Caller& caller, const std::string& prefix, uint
     if (status != Status::kOk) return status;
     for (const std::string& name : keys) {
       Key key;
-      if (KeyOf(reinterpret_cast<const uint8_t*>(name.data()), name.size(), &key) != Status::kOk)
-        return Status::kCorrupt;
+      if (KeyOf(reinterpret_cast<const uint8_t*>(name.data()), name.size(), &key) != Status::kOk) return Corrupt();
       status = Remove(caller, key);
       if (status == Status::kOk) ++*removed;
       else if (status != Status::kNotFound) return status;

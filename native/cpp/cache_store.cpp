@@ -109,13 +109,13 @@ class CacheRecovery {
     const uint64_t content = c_.ContentOf(slot);
     const uint64_t said = item.expires_at.load(std::memory_order_relaxed);
     uint64_t expires_at = said;
-    uint32_t seal = c_.SealOf(item, content, said, from_);
+    uint32_t seal = c_.SealOf(Cache::WordsOf(item), content, said, from_);
     if (HasSeal(slot, seal)) {
       // What ended before this boot began has no time in it.
       const auto moved = static_cast<int64_t>(said) + from_ - to_;
       if (said != 0) expires_at = static_cast<uint64_t>(std::max<int64_t>(moved, 1));
     } else {
-      seal = c_.SealOf(item, content, said, to_);
+      seal = c_.SealOf(Cache::WordsOf(item), content, said, to_);
       if (!HasSeal(slot, seal)) return Damaged(slot);
     }
     Key key{};
@@ -220,8 +220,10 @@ class CacheRecovery {
     mark_ = std::max(mark_, free - 1);
     uint32_t count = 0;
     Slot head = 0;
-    for (Slot slot = mark_; slot != 0; slot--) {
+    for (Slot slot = most; slot != 0; slot--) {
       if (taken_[slot] || spare[slot]) continue;
+      Put(c_.At(slot).key_size, uint32_t{0});
+      if (slot > mark_) continue;
       Put(c_.At(slot).chain_next, head);
       head = slot;
       count++;
@@ -254,7 +256,7 @@ class CacheRecovery {
     for (uint32_t at = (listed + 2) / 4; at > 0; at--) {
       order.sinking = c_.ranks_[at - 1];
       order.gap = at;
-      c_.Sink();
+      c_.Sink(at);
     }
   }
 

@@ -20,13 +20,14 @@ Status Cache::RemoveWhere(const Caller& caller, uint32_t stripe, Guard::Mode mod
     for (; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
       victim = {buckets_[bucket].load(std::memory_order_relaxed), bucket};
       for (; victim.slot != 0; steps++) {
-        if (!ValidSlot(victim.slot) || steps > slots_) return Status::kCorrupt;
+        if (!ValidSlot(victim.slot) || steps > slots_) return Corrupt();
         if (which(At(victim.slot))) break;
         victim = {At(victim.slot).chain_next.load(std::memory_order_relaxed), LinkAfter(victim.slot)};
       }
       if (victim.slot != 0) break;
     }
     if (victim.slot == 0) return Status::kOk;
+    if (stripes_[stripe].count.load(std::memory_order_relaxed) == 0) return Corrupt();
     Unlink(caller, stripe, victim);
     ++*removed;
   }
@@ -52,7 +53,7 @@ Status Cache::SweepStripe(const Caller& caller, uint32_t stripe, Guard::Mode mod
   for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1) {
     Slot slot = buckets_[bucket].load(std::memory_order_relaxed);
     for (; slot != 0; steps++) {
-      if (!ValidSlot(slot) || steps > slots_) return Status::kCorrupt;
+      if (!ValidSlot(slot) || steps > slots_) return Corrupt();
       const uint64_t at = At(slot).expires_at.load(std::memory_order_relaxed);
       if (at != 0 && (earliest == 0 || at < earliest)) earliest = at;
       slot = At(slot).chain_next.load(std::memory_order_relaxed);
@@ -104,13 +105,30 @@ uint64_t Cache::Sweep(const Caller& caller, uint64_t most) {
   return removed;
 }
 
+Status Cache::ClearStripe(const Caller& caller, uint32_t stripe, uint64_t* removed) {
+  Status status = RemoveWhere(caller, stripe, Guard::kWait, [](const Item&) { return true; }, removed);
+  if (status != Status::kOk || stripes_[stripe].count.load(std::memory_order_relaxed) == 0) return status;
+  // Others have stored something meanwhile; or it is not on its chain any more.
+  Guard guard(*locks_, StripeLock(stripe), caller, *this);
+  if (guard.status() != Status::kOk) return guard.status();
+  uint32_t steps = 0;
+  for (uint32_t bucket = stripe; bucket < geometry_.hashsize; bucket += stripe_mask_ + 1)
+    for (Slot slot = buckets_[bucket].load(std::memory_order_relaxed); slot != 0; steps++) {
+      if (!ValidSlot(slot) || steps > slots_) return Corrupt();
+      slot = At(slot).chain_next.load(std::memory_order_relaxed);
+    }
+  return steps == stripes_[stripe].count.load(std::memory_order_relaxed) ? Status::kOk : Corrupt();
+}
+
 Status Cache::Clear(const Caller& caller, uint64_t* removed) {
   *removed = 0;
-  for (uint32_t stripe = 0; stripe <= stripe_mask_; stripe++) {
-    Status status = RemoveWhere(caller, stripe, Guard::kWait, [](const Item&) { return true; }, removed);
-    if (status != Status::kOk) return status;
-  }
-  return ReturnReserved(caller);
+  Status status = Status::kOk;
+  for (uint32_t stripe = 0; stripe <= stripe_mask_ && status == Status::kOk; stripe++)
+    status = ClearStripe(caller, stripe, removed);
+  if (status == Status::kOk) status = ReturnReserved(caller);
+  if (status != Status::kOk && status != Status::kCorrupt) return status;
+  const bool is_whole = header_->torn.load(std::memory_order_relaxed) == 0 && Accounted();
+  return is_whole ? Status::kOk : Rebuild(caller);
 }
 
 }  // namespace uwshm

@@ -35,7 +35,7 @@ class CacheCheck {
     if (fault.empty() && c_.geometry_.policy != kRefuse) fault = WalkOrder();
     for (uint32_t thread = 0; thread < c_.geometry_.threads && fault.empty(); thread++) fault = LookAtCell(thread);
     if (fault.empty() && c_.bitmap_) fault = WalkMap();
-    for (Slot slot = 1; slot <= c_.slots_ && c_.stored_ && fault.empty(); slot++) fault = LookAtSeal(slot);
+    for (Slot slot = 1; slot <= c_.slots_ && c_.sealed_ && fault.empty(); slot++) fault = LookAtSeal(slot);
     return fault.empty() ? Account() : fault;
   }
 
@@ -101,9 +101,7 @@ class CacheCheck {
 
   std::string LookAtSeal(Slot slot) {
     const Item& item = c_.At(slot);
-    const uint64_t expires_at = item.expires_at.load(std::memory_order_relaxed);
-    const uint32_t right =
-        on_chain_[slot] ? c_.SealOf(item, c_.ContentOf(slot), expires_at, c_.began_at_) : uint32_t{0};
+    const uint32_t right = on_chain_[slot] ? c_.SealOf(slot) : 0;
     if (Word(item.checksum) == right) return "";
     return Text("I10: slot %u has checksum %08x and should have %08x", slot, Word(item.checksum), right);
   }
@@ -112,6 +110,7 @@ class CacheCheck {
     uint32_t count = 0;
     for (Slot slot = Word(c_.pool_->head); slot != 0; slot = Word(c_.At(slot).chain_next), count++) {
       std::string fault = Seen(slot, "the free list");
+      if (fault.empty()) fault = LookAtFree(slot);
       if (!fault.empty()) return fault;
     }
     if (count != Word(c_.pool_->count)) return Text("I4: the pool counts %u of %u slots", Word(c_.pool_->count), count);
@@ -120,9 +119,15 @@ class CacheCheck {
     free_ = count + (c_.geometry_.max_items - mark);
     for (Slot slot = mark + 1; slot <= c_.geometry_.max_items; slot++) {
       std::string fault = Seen(slot, "the unused end");
+      if (fault.empty()) fault = LookAtFree(slot);
       if (!fault.empty()) return fault;
     }
     return "";
+  }
+
+  std::string LookAtFree(Slot slot) {
+    const uint32_t size = Word(c_.At(slot).key_size);
+    return size == 0 ? "" : Text("I11: free slot %u has a key of %u bytes", slot, size);
   }
 
   // I8: every block has one owner.

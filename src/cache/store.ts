@@ -81,6 +81,7 @@ function rowOf(cache: CacheOptions): CacheGeometry {
     cache.bitmap ? cache.blocks : 0,
     -1,
     false,
+    cache.checksum,
   ]
 }
 

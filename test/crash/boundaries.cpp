@@ -21,6 +21,7 @@
 // not begin. The last line is JSON.
 #include <cinttypes>
 #include <cstring>
+#include <iterator>
 
 #include "cases.hpp"
 #include "stepped.hpp"
@@ -62,10 +63,10 @@ struct Tally {
 
 class Boundaries {
  public:
-  Boundaries(uint64_t stride, Policy policy, bool bitmap, const LockEngine* engine)
+  Boundaries(uint64_t stride, Policy policy, bool bitmap, bool sealed, const LockEngine* engine)
       : pace_{stride}, evicts_(policy != kRefuse), bitmap_(bitmap) {
     test_clock_ms = kNow;
-    CreateOrEnd(instance_, {SmallCache(policy, bitmap)}, 4, TestMs, engine);
+    CreateOrEnd(instance_, {SmallCache(policy, bitmap, sealed)}, 4, TestMs, engine);
     // Their calls are longer: about as many repairers are stepped as without blocks.
     if (bitmap && stride != 1) pace_.twice_every = 6;
     if (InKernel()) pace_.kill_every = stride == 1 ? 13 : 397;
@@ -354,7 +355,7 @@ class Boundaries {
 
 struct Part {
   Policy policy;
-  bool bitmap;
+  bool bitmap, sealed;
   uint32_t half;
   Tally total{};
   uint32_t pairs = 0;
@@ -412,15 +413,26 @@ int main(int count, char** words) {
          "failures");
   const LockEngine* engine = EngineOrEnd(count > 2 ? words[2] : "pthread");
   // Halves, so that processors have equal shares.
-  const Part all[] = {{kLru, true, 0},   {kLru, true, 1},   {kRefuse, true, 0},  {kRefuse, true, 1},
-                      {kLru, false, 0},  {kLru, false, 1},  {kRefuse, false, 0}, {kRefuse, false, 1},
-                      {kSieve, true, 0}, {kSieve, true, 1}, {kSieve, false, 0},  {kSieve, false, 1}};
+  constexpr bool kSealedToo = true, kBitmapToo = true;
+  const struct {
+    Policy policy;
+    bool bitmap, sealed;
+  } kinds[] = {{kLru, kBitmapToo, false},    {kRefuse, kBitmapToo, kSealedToo},
+               {kLru, false, kSealedToo},    {kRefuse, false, false},
+               {kLru, false, false},         {kRefuse, kBitmapToo, false},
+               {kRefuse, false, kSealedToo}, {kLru, kBitmapToo, kSealedToo},
+               {kSieve, kBitmapToo, false},  {kSieve, false, false},
+               {kSieve, false, kSealedToo}};
+  constexpr uint32_t kShort = 4;  // of them are in the short form
+  Part all[2 * std::size(kinds)] = {};
+  for (uint32_t i = 0; i < std::size(all); i++)
+    all[i] = {kinds[i / 2].policy, kinds[i / 2].bitmap, kinds[i / 2].sealed, i % 2};
   void* page = mmap(nullptr, sizeof all, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   Need(page != MAP_FAILED, "no memory for the tallies");
   Part* parts = static_cast<Part*>(memcpy(page, all, sizeof all));
-  const uint32_t parts_count = stride == 1 ? 12 : 8;
+  const uint32_t parts_count = stride == 1 ? std::size(all) : 2 * kShort;
   const int code = RunAll(parts, parts_count, [&](Part& part) {
-    Boundaries(stride, part.policy, part.bitmap, engine).Run(part.half, &part.total, &part.pairs);
+    Boundaries(stride, part.policy, part.bitmap, part.sealed, engine).Run(part.half, &part.total, &part.pairs);
   });
   if (code != 0) return code;  // the others end with us
   Tally total;

@@ -12,10 +12,11 @@ using Names = std::vector<std::string>;
 // Four stripes, six items: an image of it is eight pages. Time stands at 1,000;
 // what expires at 500 is gone.
 constexpr uint64_t kNow = 1000, kPast = 500, kLater = 9000;
-inline CacheSpec SmallCache(Policy policy, bool bitmap) {
+inline CacheSpec SmallCache(Policy policy, bool bitmap, bool sealed = false) {
   CacheSpec spec = Spec("small", 6, bitmap ? 12 : 48, 100, 4);
   spec.policy = policy;
   spec.blocks = bitmap ? 8 : 0;
+  spec.rules.ways = sealed ? uint32_t{kSealed} : 0;
   return spec;
 }
 

@@ -47,6 +47,7 @@ test('a line as uWSGI users write it is understood, the application anywhere on 
         lastmod: false,
         no_expire: false,
         lazy_expire: false,
+        checksum: false,
         math_initial: 0n,
         store: '',
         store_sync: 0,

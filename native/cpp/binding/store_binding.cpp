@@ -38,6 +38,7 @@ bool ReadSpec(const Napi::Array& row, CacheSpec* spec, uint64_t* refused) {
   while (spec->policy < kPolicies && policy != kPolicyNames[spec->policy])
     spec->policy = static_cast<Policy>(spec->policy + 1);
   if (is(10)) spec->rules.ways |= kCleared;
+  if (is(14)) spec->rules.ways |= kSealed;
   spec->blocks = static_cast<uint32_t>(number(11));
   return true;
 }
