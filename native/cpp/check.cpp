@@ -1,23 +1,10 @@
 // Walks the invariants of cache_layout.hpp, all of them, believing nothing it
 // reads. Tests call it after every crash; so does fsck.
-#include <cstdarg>
-#include <cstdio>
-
 #include "cache.hpp"
+#include "text.hpp"
 
 namespace uwshm {
 namespace {
-
-std::string Text(const char* format, ...) __attribute__((format(printf, 1, 2)));
-
-std::string Text(const char* format, ...) {
-  char line[256];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(line, sizeof line, format, arguments);
-  va_end(arguments);
-  return line;
-}
 
 uint32_t Word(const std::atomic<uint32_t>& word) { return word.load(std::memory_order_acquire); }
 

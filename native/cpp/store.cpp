@@ -4,11 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <cstdarg>
 #include <cstddef>
-#include <cstdio>
 
 #include "cache.hpp"
+#include "text.hpp"
 
 namespace uwshm {
 namespace {
@@ -20,17 +19,6 @@ constexpr size_t kHead = offsetof(StoreHead, objection);
 constexpr size_t kSummed = kHead - sizeof(uint64_t);
 // Not secret: it tells damage, no forgery.
 constexpr HashSeed kSeed{0x73746f72656f6668, 0x6561647375777368};
-
-std::string Text(const char* format, ...) __attribute__((format(printf, 1, 2)));
-
-std::string Text(const char* format, ...) {
-  char line[256];
-  va_list arguments;
-  va_start(arguments, format);
-  vsnprintf(line, sizeof line, format, arguments);
-  va_end(arguments);
-  return line;
-}
 
 uint64_t SumOf(const StoreHead& head) { return HashOf(kSeed, reinterpret_cast<const uint8_t*>(&head), kSummed); }
 

@@ -402,11 +402,7 @@ int Report(const LockEngine* engine, uint64_t stride, const Tally& total, uint32
 
 int main(int count, char** words) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  // The dynamic linker's own instructions are not what we count.
-  if (getenv("LD_BIND_NOW") == nullptr) {
-    setenv("LD_BIND_NOW", "1", 1);
-    execv("/proc/self/exe", words);
-  }
+  BindNow(words);
   const uint64_t stride = count > 1 ? strtoull(words[1], nullptr, 10) : getenv("UWSHM_FULL") ? 1 : 20;
   Need(stride > 0, "usage: boundaries [STRIDE [ENGINE]]");
   printf("%-8s %-22s %10s %6s %10s %6s %8s\n", "call", "start", "boundaries", "torn", "twice dead", "killed",

@@ -311,11 +311,7 @@ class LockBoundaries {
 
 int main(int count, char** words) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  // The dynamic linker's own instructions are not what we count.
-  if (getenv("LD_BIND_NOW") == nullptr) {
-    setenv("LD_BIND_NOW", "1", 1);
-    execv("/proc/self/exe", words);
-  }
+  BindNow(words);
   const uint64_t stride = count > 1 ? strtoull(words[1], nullptr, 10) : getenv("UWSHM_FULL") ? 1 : 5;
   Need(stride > 0, "usage: lock_boundaries [STRIDE]");
   LockBoundaries boundaries(stride);

@@ -161,11 +161,7 @@ class Deaths {
 
 int main(int, char** words) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  // The dynamic linker's own instructions are not what we count.
-  if (getenv("LD_BIND_NOW") == nullptr) {
-    setenv("LD_BIND_NOW", "1", 1);
-    execv("/proc/self/exe", words);
-  }
+  BindNow(words);
   Deaths deaths;
   const int code = deaths.Run();
   fflush(stdout);

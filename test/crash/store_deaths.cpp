@@ -156,11 +156,7 @@ uint32_t StoreDeaths::pairs = 0;
 
 int main(int count, char** words) {
   setvbuf(stdout, nullptr, _IOLBF, 0);
-  // The dynamic linker's own instructions are not what we count.
-  if (getenv("LD_BIND_NOW") == nullptr) {
-    setenv("LD_BIND_NOW", "1", 1);
-    execv("/proc/self/exe", words);
-  }
+  BindNow(words);
   const uint64_t stride = count > 1 ? strtoull(words[1], nullptr, 10) : getenv("UWSHM_FULL") ? 1 : 20;
   Need(stride > 0, "usage: store_deaths [STRIDE]");
   for (Policy policy : {kRefuse, kLru}) StoreDeaths(stride, policy).Run();
