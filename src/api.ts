@@ -28,6 +28,7 @@ function named(name: string): Cache {
 }
 
 function bind(name: string): Cache {
+  if (typeof name !== 'string') throw new TypeError('a cache is named by a string; left out, it is the first one')
   join()
   const names = native.cacheNames()
   const index = name === '' ? 0 : names.indexOf(name)

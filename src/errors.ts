@@ -88,7 +88,7 @@ const messages = {
   CROWDED: 'cache %s: too many keys share one chain; use hash=keyed, or raise hashsize',
   KEY_EMPTY: 'cache %s: a key has at least one byte',
   KEY_TOO_LONG: 'cache %s: the key is longer than its keysize; raise keysize',
-  VALUE_TOO_LARGE: 'cache %s: the value is larger than its blocksize; raise blocksize, or use bitmap=1',
+  VALUE_TOO_LARGE: 'cache %s: the value is larger than it may be; raise blocksize, or blocks with bitmap=1',
   NOT_A_NUMBER: 'cache %s: the item is no counter; counters are 8 bytes, made by inc or dec',
   DIVISION: 'cache %s: a division by 0, or of -2^63 by -1, has no result; the counter stays as it is',
   ABSENT: 'cache %s: no such key',

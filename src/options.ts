@@ -6,6 +6,7 @@
 // configuration files will be a third. The last value of a scalar wins; every
 // value of a list adds one.
 
+import { resolve } from 'node:path'
 import { parseArgs } from 'node:util'
 import { type Address, writeAddress } from './address.ts'
 import { UwsgiError } from './errors.ts'
@@ -396,7 +397,9 @@ const later = new Set(
     'ini yaml json xml include strict pidfile daemonize logto harakiri max-requests cheaper lazy-apps uid gid ' +
     'sharedarea queue stats-push snmp ' +
     'reload-mercy touch-reload master-fifo reload-on-rss vacuum ' +
-    'chmod-socket socket spooler mule cron'
+    'chmod-socket socket spooler mule cron ' +
+    'cache-udp-server cache-udp-node cache-sync check-cache static-cache-paths static-cache-paths-name ' +
+    'ssl-sessions-use-cache'
   ).split(' '),
 )
 
@@ -533,8 +536,10 @@ function settle<O extends SetOptions>(options: O): O {
     if (seen.has(name)) throw new UwsgiError('CACHE_TWICE', name)
     seen.add(name)
     if (store === '') continue
-    if (stores.has(store)) throw new UwsgiError('STORE_TWICE', stores.get(store), name, store)
-    stores.set(store, name)
+    // Two spellings of one path are one file.
+    const file = resolve(options.chdir ?? '', store)
+    if (stores.has(file)) throw new UwsgiError('STORE_TWICE', stores.get(file), name, store)
+    stores.set(file, name)
   }
   return options
 }

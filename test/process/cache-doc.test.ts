@@ -5,7 +5,10 @@ import { spawnSync } from 'node:child_process'
 import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { create } from 'uwshm'
 import { Cache } from '../../dist/cache/cache.js'
+import { completeOptions } from '../../dist/options.js'
+import { Statistics } from '../../dist/stats/snapshot.js'
 import { folder } from '../harness.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -27,6 +30,17 @@ for (const [, name, text, printed] of programs)
     const { stdout, stderr } = spawnSync(process.execPath, [...process.execArgv, name!], { cwd, encoding: 'utf8' })
     assert.equal(stdout, printed, stderr)
   })
+
+test('the page names every figure that the statistics add to those of uWSGI', () => {
+  create({ cache2: ['name=runs,items=1,bitmap=1'] })
+  const document = JSON.parse(new Statistics([], completeOptions()).text()) as { caches: [object] }
+  const figures = Object.keys(document.caches[0])
+  const [, table] = /^uWSGI's fields of .*?\n\n(.*)$/ms.exec(page)!
+  const named = [...table!.matchAll(/^\| (`.*?) \|/gm)].flatMap(([, cell]) => cell!.match(/\w+/g)!)
+  const [uwsgis, own] = [figures.slice(0, 12), figures.slice(12)]
+  assert.equal(uwsgis.at(-1), 'last_modified_at')
+  assert.deepEqual(named.filter((name) => !uwsgis.includes(name)).sort(), own.sort())
+})
 
 test('the page names every method of a handle, and no other', () => {
   const [, table] = /^\| call \| gives \| does \|\n(.*?)\n\n/ms.exec(page)!

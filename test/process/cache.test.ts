@@ -1,6 +1,7 @@
 // The cache as applications call it: one real instance, this process its master.
 
 import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { setTimeout } from 'node:timers/promises'
@@ -196,6 +197,14 @@ test('an item is gone at the moment it expires, makes room, and does not block a
   assert.equal(tiny.del('short'), false)
 })
 
+test('a time to live of centuries is for ever', () => {
+  for (const seconds of [1e300, Infinity]) {
+    tiny.clear()
+    assert.equal(tiny.set('long', 'v', seconds), true)
+    assert.equal(tiny.ttl('long'), Infinity)
+  }
+})
+
 test('counters are 64 bits wide: numbers in, numbers out; bigints in, bigints out', () => {
   assert.equal(pages.inc('n'), 1)
   assert.equal(pages.inc('n', 41), 42)
@@ -320,6 +329,25 @@ test("djb33x gives uWSGI's order of keys", () => {
   const ordered = uwsgi.cache('ordered')
   for (const key of ['a', 'b', 'c']) ordered.set(key, 'v')
   assert.deepEqual(ordered.keys(), ['a', 'c', 'b'])
+})
+
+test('by default no two starts have the keys in one order', () => {
+  const keys = Array.from({ length: 50 }, (_, i) => `key ${i}`)
+  const ordered = () => {
+    pages.clear()
+    for (const key of keys) pages.set(key, 'v')
+    return pages.keys()
+  }
+  const program = `
+    import { create, uwsgi } from 'uwshm'
+    create({ cache2: ['name=pages,items=1000'] })
+    for (const key of ${JSON.stringify(keys)}) uwsgi.cacheSet(key, 'v')
+    console.log(JSON.stringify(uwsgi.cacheKeys()))`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })
+  const [here, there] = [ordered(), JSON.parse(stdout || assert.fail(stderr)) as string[]]
+  assert.deepEqual(here, ordered(), 'within one start it stays')
+  assert.notDeepEqual(there, here)
+  assert.deepEqual(there.sort(), here.sort())
 })
 
 test('with a hash whose chains can be chosen, a chain takes so much and no more', () => {
@@ -460,6 +488,11 @@ test('wrong arguments are told in a sentence', () => {
   for (const n of [1.5, NaN, Infinity, 2 ** 53]) assert.throws(() => wrong.inc!('wrong', n), RangeError)
   assert.throws(() => wrong.inc!('wrong', 2n ** 63n), RangeError)
   assert.throws(() => wrong.inc!('wrong', '1'), TypeError)
+  for (const cache of [null, 7] as unknown as string[])
+    assert.throws(() => uwsgi.cacheGet('k', cache), {
+      name: 'TypeError',
+      message: 'a cache is named by a string; left out, it is the first one',
+    })
   assert.equal(pages.exists('wrong'), false, 'nothing is half done')
 })
 
@@ -483,6 +516,9 @@ test('in bitmap mode a value takes as many blocks as it needs, up to all of them
   assert.equal(runs.set('all', Buffer.alloc(20_000, 'y')), true)
   assert.equal(runs.set('all', Buffer.alloc(20_001, 'y')), false)
   assert.equal(runs.refusal, 'VALUE_TOO_LARGE')
+  assert.throws(() => uwsgi.cache('runs', { strict: true }).update('all', Buffer.alloc(20_001)), {
+    message: 'cache runs: the value is larger than it may be; raise blocksize, or blocks with bitmap=1',
+  })
   assert.equal(runs.update('all', 'z', 60), false)
   assert.equal(runs.refusal, 'FULL')
   assert.deepEqual([runs.getString('all'), runs.ttl('all')], ['y'.repeat(20_000), Infinity])

@@ -1,6 +1,6 @@
 // Without --enable-metrics, or an option that says so: nothing is stored, nothing is
-// found, and whoever asks for a handle is told which option is missing. Without --alarm
-// nobody hears.
+// found, and whoever asks for a handle is told which option is missing. So is whoever
+// asks for a cache without --cache2. Without --alarm nobody hears.
 
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
@@ -28,6 +28,15 @@ test('with metrics off every read finds nothing, every write is refused, and han
   assert.throws(() => uwsgi.defineMetric('orders'), isOff)
   assert.throws(() => uwsgi.defineMetric('orders', { labels: ['state'] }), isOff)
   assert.throws(() => uwsgi.defineMetric('took', { buckets: [1] }), isOff)
+})
+
+test('without any cache a call says how to start with one', () => {
+  const none = {
+    code: 'UNKNOWN_CACHE',
+    message: 'no cache named (the first one); known: none; start with --cache2',
+  }
+  assert.throws(() => uwsgi.cacheGet('k'), none)
+  assert.throws(() => uwsgi.cache(), none)
 })
 
 test('without --alarm an alarm is raised for nobody, and that is told', () => {

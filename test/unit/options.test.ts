@@ -10,6 +10,8 @@ import { cache2, completeOptions, parseOptions, table } from '../../src/options.
 
 const parse = (line: string) => parseOptions(line.split(' ').filter(Boolean))
 
+const parse2 = (keys: string) => parseOptions(['--cache2', keys]).cache2[0]
+
 function refusal(line: string): string {
   try {
     parse(line)
@@ -98,6 +100,13 @@ test('sizes take k, m and g; keys have the aliases of uWSGI', () => {
   assert.equal(parse('--cache2 name=a,items=4096').cache2[0]?.hashsize, 4096)
 })
 
+test('every alias of a key is that key, and blanks around a word are dropped', () => {
+  const both = 'name=a,items=5,store=f,store_sync=9,store_delete=1,lazy_expire=1'
+  const other = 'name=a , max_items=5,store=f,storesync=9,storedelete=1,lazy=1'
+  assert.deepEqual(parse2(other), parse2(both))
+  assert.equal(parse2(both)!.store_delete, true)
+})
+
 test('a backslash keeps a comma, and the last of a repeated key wins', () => {
   const [cache] = parse('--cache2 name=x,items=1,name=a\\,b,items=5,blocks=5').cache2
   assert.equal(cache?.name, 'a,b')
@@ -142,6 +151,14 @@ test('--cache and its kin are a --cache2 named default, before all others', () =
   assert.deepEqual(parse('--cache 0 --cache-blocksize 1k').cache2, [])
 })
 
+test('--cache-store-sync is for every cache that has no store_sync of its own', () => {
+  const caches = '--cache 5 --cache2 name=a,items=1 --cache2 name=b,items=1,store_sync=9'
+  assert.deepEqual(
+    parse(`${caches} --cache-store-sync 4`).cache2.map(({ store_sync }) => store_sync),
+    [4, 4, 9],
+  )
+})
+
 test('math_initial is any signed number of 64 bits', () => {
   const initial = (text: string) => parse(`--cache2 name=a,items=1,math_initial=${text}`).cache2[0]!.math_initial
   assert.equal(initial('-9223372036854775808'), -(2n ** 63n))
@@ -169,7 +186,6 @@ test('what is wrong is named, with the way out', () => {
     '--cache2 name=a,itms=4': '--cache2: unknown key itms; did you mean items?',
     '--cache2 name=a,items': '--cache2: items needs a value: items=N',
     '--cache2 name=,items=1': "--cache2: name: '' is not a text of 1 to 127 bytes",
-    '--cache2 name=a,items=5,udp=f': '--cache2: udp is a key of uWSGI that is not built here yet; leave it out',
     '-p 100 --threads 1000': '--threads: 1000 is not at most 655 with 100 workers',
     '--locks 5 --locks-max 5': '--locks-max: 5 is not above --locks (5)',
     '--cache2 name=a,items=5,blocks=6': '--cache2: blocks: 6 is not equal to items (5), or combined with bitmap=1',
@@ -186,9 +202,42 @@ test('what is wrong is named, with the way out', () => {
     '--cache many': "--cache: 'many' is not a whole number from 0 to 1073479680",
     '--max-processes 3 -p 3': '--max-processes: 3 is not above the 3 workers',
     '--master=no': '--master: off is not possible: there always is a master',
+    '--cache2 name=a,max-items=5': '--cache2: unknown key max-items; did you mean max_items?',
+    '--cache2 name=a,items=5,keysize=65536':
+      "--cache2: keysize: '65536' is not a size from 1 to 65535 bytes (64k, 16m and 1g are understood)",
+    '--cache2 name=a,items=5,hashsize=2147483648':
+      "--cache2: hashsize: '2147483648' is not a whole number from 1 to 1073741824",
+    '--cache-expire-freq 0': "--cache-expire-freq: '0' is not a whole number from 1 to 86400",
+    '--cache-store f': '--cache-store: f is not possible without --cache N',
+    '--cache2 name=a,items=1,store=/x/f --cache2 name=b,items=1,store=/x/./f':
+      'caches a and b have one store, /x/./f; give each its own file',
+    '--chdir /x --cache 1 --cache-store /x/f --cache2 name=b,items=1,store=f':
+      'caches default and b have one store, f; give each its own file',
     'a.ts b.ts': 'one application at a time, not a.ts and b.ts; arguments for the application come after --',
   }
   for (const [line, sentence] of Object.entries(sentences)) assert.equal(refusal(line), sentence)
+})
+
+test('the numbers of a cache have their limits', () => {
+  assert.equal(parse2(`name=${'n'.repeat(127)},items=5,keysize=65535`)!.keysize, 65535)
+  assert.match(refusal(`--cache2 items=5,name=${'n'.repeat(128)}`), /' is not a text of 1 to 127 bytes$/)
+  for (const key of ['items', 'blocksize', 'blocks', 'hashsize', 'keysize'])
+    assert.match(refusal(`--cache2 name=a,items=5,${key}=0`), new RegExp(`--cache2: ${key}: '0' is not a \\w+`), key)
+  for (const key of ['items', 'blocks', 'hashsize'])
+    assert.match(refusal(`--cache2 name=a,items=5,${key}=4294967296`), /'4294967296' is not a whole number/, key)
+})
+
+test("uWSGI's options and keys of caches that are not built here yet are told apart from misspelt ones", () => {
+  const late = 'is an option of uWSGI that is not built here yet; leave it out'
+  for (const kin of ['udp-server', 'udp-node', 'sync'])
+    assert.equal(refusal(`--cache-${kin} x`), `--cache-${kin} ${late}`)
+  for (const option of ['check-cache', 'static-cache-paths', 'static-cache-paths-name', 'ssl-sessions-use-cache'])
+    assert.equal(refusal(`--${option}=x`), `--${option} ${late}`)
+  for (const key of 'node nodes sync udp udp_server udp_servers udpserver udpservers'.split(' '))
+    assert.equal(
+      refusal(`--cache2 name=a,items=5,${key}=x`),
+      `--cache2: ${key} is a key of uWSGI that is not built here yet; leave it out`,
+    )
 })
 
 test('uwshm.create takes the same options as an object', () => {
