@@ -19,8 +19,8 @@ export function app(name: string): string {
 }
 
 /** A folder of its own, removed at the end. */
-export function folder(t: TestContext): string {
-  const path = mkdtempSync(join(tmpdir(), 'uwshm-test-'))
+export function folder(t: TestContext, parent = tmpdir()): string {
+  const path = mkdtempSync(join(parent, 'uwshm-test-'))
   // A master that is ended only after this may be writing to it.
   t.after(() => until('the folder is removed', () => isRemoved(path)))
   return path

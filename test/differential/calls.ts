@@ -4,11 +4,11 @@
 // Keys and values are Latin-1 strings, one character a byte, and counters' operands are
 // decimal: so that Python and JavaScript read the same from JSON.
 
-/** `expiry` seconds as the last word of set and update. `nowhere` asks a cache that there is not; `mark` tells the time. */
+/** `expiry` seconds as the last word of those that store. `nowhere` asks a cache that there is not; `mark` tells the time. */
 export type Call =
   | ['get' | 'exists' | 'num' | 'del' | 'nowhere', key: string]
   | ['set' | 'update', key: string, value: string, expiry: number]
-  | ['inc' | 'dec' | 'mul' | 'div', key: string, n: string]
+  | ['inc' | 'dec' | 'mul' | 'div', key: string, n: string, expiry: number]
   | ['keys' | 'clear' | 'mark']
   | ['wait', ms: number]
 
@@ -91,7 +91,7 @@ function some(op: Call[0] | 'odd', mode: Mode, dice: Dice): Call[] {
       // -1 would kill uWSGI where the counter is -2^63.
       const n = dice.below(8) === 0 ? (1n << 62n) + BigInt(dice.below(1000)) : BigInt(dice.below(40) - 20)
       return [
-        [op, key, `${op === 'div' && n === -1n ? 3n : n}`],
+        [op, key, `${op === 'div' && n === -1n ? 3n : n}`, dice.below(3) === 0 ? 10000 : 0],
         // Right after it: what uWSGI makes of a value that is no counter is then known.
         ['get', key],
       ]
@@ -144,6 +144,8 @@ function odd(key: string, mode: Mode, dice: Dice): Call[] {
   }
 }
 
+const math = ['inc', 'dec', 'mul', 'div'] as const
+const word = `\x2a${'\0'.repeat(7)}`
 const second = 1000
 const overAfter = 1.2 * second // for an expiry of 1 second, whatever second it began in
 const first = (count: number) => Array.from({ length: count }, (_, n) => keyOf(n))
@@ -152,7 +154,19 @@ const ends: Record<NonNullable<Mode['end']>, (mode: Mode) => Call[]> = {
   expiry: () => [
     ['clear'],
     ...first(12).map((key): Call => ['set', key, `of ${key}`, 1]),
+    ...math.flatMap((op): Call[] => [
+      [op, `${op} makes`, '7', 1],
+      ['set', `${op} stays`, word, 0],
+      [op, `${op} stays`, '7', 1],
+      ['set', `${op} goes`, word, 1],
+      [op, `${op} goes`, '7', 10000],
+    ]),
     ['wait', overAfter],
+    ...math.flatMap((op): Call[] => [
+      ['get', `${op} makes`],
+      ['get', `${op} stays`],
+      ['get', `${op} goes`],
+    ]),
     ['keys'],
     ...first(12).flatMap((key, n): Call[] => [
       ['get', key],
@@ -173,7 +187,13 @@ const ends: Record<NonNullable<Mode['end']>, (mode: Mode) => Call[]> = {
     ...first(2 * ours).map((key): Call => ['set', key, 'new', 0]),
     ...first(2 * ours).map((key): Call => ['get', key]),
   ],
-  modified: () => [['update', 'there', 'v', 0], ['mark'], ['wait', 2.2 * second], ['set', 'there', 'refused', 0]],
+  modified: () => [
+    ['clear'],
+    ['update', 'there', 'v', 0],
+    ['mark'],
+    ['wait', 2.2 * second],
+    ['set', 'there', 'refused', 0],
+  ],
   crowd: () => {
     // murmur2 overlooks the last bytes, here three of them: one chain.
     const keys = Array.from({ length: 1100 }, (_, n) => `same${n.toString(36).padStart(3, '0')}`)

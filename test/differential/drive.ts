@@ -82,7 +82,7 @@ function make(call: Call, cache: Cache, nowhere: () => unknown): Answer {
       case 'dec':
       case 'mul':
       case 'div': {
-        const number = op === 'num' ? cache.bigNum(name) : cache[op](name, BigInt(call[2]!))
+        const number = op === 'num' ? cache.bigNum(name) : cache[op](name, BigInt(call[2]!), call[3])
         return number === null ? null : `i${number}`
       }
       case 'set':
@@ -140,7 +140,7 @@ function learn(call: Call, theirs: Answer, held: Map<string, Held>): void {
     if (op === 'del') held.delete(key)
     else if (op === 'set' || op === 'update')
       held.set(key, { value: call[2], mortal: call[3] === 1, expired: call[3] < 0 })
-    else if (op !== 'exists' && item === undefined) held.set(key, lasting(''))
+    else if (op !== 'exists' && item === undefined) held.set(key, { ...lasting(''), mortal: call[3] === 1 })
   }
 }
 

@@ -29,7 +29,7 @@ def make(call, cache):
     if op in ('set', 'update'):
         return getattr(uwsgi, 'cache_' + op)(args[0], args[1], args[2], cache)
     if op in ('inc', 'dec', 'mul', 'div'):
-        return getattr(uwsgi, 'cache_' + op)(args[0], int(args[1]), 0, cache)
+        return getattr(uwsgi, 'cache_' + op)(args[0], int(args[1]), args[2], cache)
     return getattr(uwsgi, 'cache_' + op)(*args, cache)
 
 

@@ -359,22 +359,30 @@ TEST_F(CacheTest, TheTimeOfTheLastChangeIsKeptWhereItIsWanted) {
   Get("k"), Set("k", "refused"), Del("absent"), Swap("k", "other", "new");
   EXPECT_EQ(modified(), 1000u) << "nothing was changed";
   int64_t result;
+  uint64_t gone;
+  auto after_set = [&] { Set("gone", "v"), test_clock_ms++; };
   const std::function<void()> changes[] = {[&] { Update("k", "v", 9000); },
                                            [&] { Swap("k", "v", "w", 9000); },
                                            [&] { cache().Touch(caller_, KeyFor(cache(), "k"), 3000); },
                                            [&] { Calculate("n", Math::kAdd, 1, &result); },
                                            [&] { Calculate("n", Math::kMultiply, 1, &result); },
                                            [&] { Pop("n"); },
+                                           [&] { after_set(), Del("gone"); },
+                                           [&] { after_set(), cache().RemovePrefix(caller_, "go", &gone); },
                                            [&] {
                                              test_clock_ms = 4000;
                                              cache().Sweep(caller_);
-                                           }};
+                                           },
+                                           [&] { after_set(), cache().Clear(caller_, &gone); }};
   for (const auto& change : changes) {
     test_clock_ms++;
     change();
     EXPECT_EQ(modified(), TestMs());
   }
   EXPECT_EQ(Items(), 0u);
+  const uint64_t before = test_clock_ms++;
+  EXPECT_EQ(cache().Clear(caller_, &gone), Status::kOk);
+  EXPECT_EQ(modified(), before) << "there was nothing to clear";
 }
 
 TEST_F(CacheTest, NoTimeIsKeptWhereNobodyAsked) {

@@ -14,10 +14,11 @@ namespace {
 class EvictTest : public ::testing::Test {
  protected:
   void Make(Policy policy, uint32_t items, uint32_t hashsize = 16, uint32_t callers = 1,
-            HashKind hash = HashKind::kKeyed) {
+            HashKind hash = HashKind::kKeyed, uint32_t ways = 0) {
     test_clock_ms = 1000;
     CacheSpec spec = Spec("subject", items, 100, 100, hashsize);
     spec.rules.hash = static_cast<uint32_t>(hash);
+    spec.rules.ways = ways;
     spec.policy = policy;
     CreateOrEnd(instance_, {spec}, 2, TestMs);
     callers_.resize(callers);
@@ -117,6 +118,19 @@ TEST_F(EvictTest, WhatHasExpiredMakesRoomBeforeAnythingIsEvicted) {
     EXPECT_EQ(Figures().evictions, 1u);
     if (policy != kSieve) TearDown(), instance_.~Instance(), new (&instance_) Instance;
   }
+}
+
+TEST_F(EvictTest, WhatHasExpiredMakesRoomBeforeAllIsCleared) {
+  Make(kRefuse, 4, 16, 1, HashKind::kKeyed, kCleared);
+  Put("a"), Put("b", How::kAdd, 2000), Put("c"), Put("d");
+  test_clock_ms = 2000;
+  EXPECT_EQ(Put("e"), Status::kOk);
+  EXPECT_EQ(Left(), "acde");
+  EXPECT_EQ(Figures().evictions, 0u);
+  EXPECT_EQ(Put("f"), Status::kOk);
+  EXPECT_EQ(Left(), "f");
+  EXPECT_EQ(Figures().evictions, 4u);
+  EXPECT_EQ(Figures().expired, 1u);
 }
 
 TEST_F(EvictTest, ACacheOfOneItemTakesEveryItem) {

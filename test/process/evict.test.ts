@@ -11,10 +11,13 @@ create({
     'name=strict,items=3,blocksize=64,policy=lru-strict',
     'name=sieve,items=3,blocksize=64,policy=sieve',
     'name=cleared,items=3,blocksize=64,clear_on_full=1',
+    'name=lazy,items=3,blocksize=64,lazy_expire=1',
+    'name=lazy lru,items=3,blocksize=64,lazy_expire=1,purge_lru=1',
+    'name=unswept,items=3,blocksize=64,no_expire=1',
     'name=swept,items=1000,blocksize=64',
   ],
 })
-const names = ['lru', 'strict', 'sieve', 'cleared', 'swept']
+const names = ['lru', 'strict', 'sieve', 'cleared', 'lazy', 'lazy lru', 'unswept', 'swept']
 const figures = (name: string) => native.cacheFigures(names.indexOf(name))
 
 test('with purge_lru a fourth item takes the place of the one used longest ago', () => {
@@ -52,6 +55,8 @@ test('with clear_on_full the item that finds no room stands alone', () => {
 
 test('what has expired is swept without a call, while the event loop stands still', () => {
   const cache = uwsgi.cache('swept')
+  const left = ['lazy', 'lazy lru', 'unswept'].map((name) => uwsgi.cache(name))
+  for (const one of left) one.set('brief', 'v', 0.01)
   for (let i = 0; i < 500; i++) cache.set(`key ${i}`, 'v', 0.05)
   cache.set('stays', 'v')
   assert.equal(cache.size, 501)
@@ -59,4 +64,12 @@ test('what has expired is swept without a call, while the event loop stands stil
   while (cache.size > 1 && performance.now() < until);
   assert.deepEqual(cache.keys(), ['stays'])
   assert.equal(cache.size, 1)
+  for (const one of left) assert.deepEqual([one.size, one.keys()], [1, []], 'it has expired, and nobody sweeps')
+})
+
+test('with purge_lru and lazy_expire an item lives as long as it was said', () => {
+  const cache = uwsgi.cache('lazy lru')
+  assert.equal(cache.update('timed', 'v', 60), true)
+  assert.equal(cache.getString('timed'), 'v')
+  assert.ok(cache.ttl('timed')! > 50)
 })

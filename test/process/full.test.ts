@@ -7,7 +7,12 @@ import { app, folder, get, run, until } from '../harness.ts'
 
 test('a full cache is said once, an evicting one by its own line, a silenced one not', async (t) => {
   const http = join(folder(t), 'http.sock')
-  const caches = ['name=plain,items=5', 'name=old,items=5,purge_lru=1', 'name=quiet,items=5,ignore_full=1']
+  const caches = [
+    'name=plain,items=5',
+    'name=cleared,items=5,clear_on_full=1',
+    'name=old,items=5,purge_lru=1',
+    'name=quiet,items=5,ignore_full=1',
+  ]
   const options = caches.flatMap((cache) => ['--cache2', cache])
   const master = await run(t, ['--http-socket', http, ...options, app('fills.mjs')]).serving(1)
   const said = (line: string) => master.log.split(line).length - 1
@@ -18,7 +23,8 @@ test('a full cache is said once, an evicting one by its own line, a silenced one
   await get({ socketPath: http, path: '/plain' })
   await until('the full cache is said', () => danger('plain') === 1)
   // Whatever the master says of these it says after its next look at all of them.
-  await get({ socketPath: http, path: '/plain/quiet/old' })
+  await get({ socketPath: http, path: '/plain/quiet/old/cleared' })
   await until('the evicting cache is said', () => purged('old') === 1)
+  await until('the cleared cache is said', () => danger('cleared') === 1)
   assert.deepEqual([danger('plain'), danger('old'), danger('quiet'), purged('plain'), purged('quiet')], [1, 0, 0, 0, 0])
 })

@@ -22,6 +22,7 @@ create({
     'name=x',
     'name=s,collector=sum,children=n',
   ],
+  cache2: ['name=shelf,items=2'],
   metricsMax: 40,
   processes: 2,
   threads: 2,
@@ -133,6 +134,17 @@ test('the document has every metric in order, with number, OID and value', () =>
   const { value } = metricsObject()!.x!
   assert.ok(value < 2 ** 63 && value > 2 ** 62, 'a reader that knows 64 bits must be able to read it')
   uwsgi.metricSet('x', 0)
+})
+
+test('a cache is five metrics', () => {
+  const cache = uwsgi.cache('shelf')
+  for (const key of ['a', 'b', 'c']) cache.set(key, 'v')
+  for (const key of ['a', 'b', 'a', 'c', 'c', 'd', 'd']) cache.get(key)
+  const figures = ['items', 'hits', 'misses', 'full', 'repairs']
+  assert.deepEqual(
+    figures.map((figure) => uwsgi.metricGet(`cache.shelf.${figure}`)),
+    [2, 3, 4, 1, 0],
+  )
 })
 
 test('metrics are defined while the application runs; the second to define one finds it', () => {

@@ -56,6 +56,15 @@ function flip(file: string, at: number): void {
   closeSync(fd)
 }
 
+/** How many kB of `file` a process has changed since they were written to the disk. */
+function unwritten(pid: number, file: string): number {
+  const maps = readFileSync(`/proc/${pid}/smaps`, 'utf8').split(/^(?=[0-9a-f]+-)/m)
+  const its = maps.filter((map) => map.split('\n')[0]!.endsWith(file))
+  assert.ok(its.length > 0, `${file} is not mapped`)
+  const dirty = its.flatMap((map) => [...map.matchAll(/^(?:Shared|Private)_Dirty: +(\d+) kB$/gm)])
+  return dirty.reduce((sum, [, kB]) => sum + Number(kB), 0)
+}
+
 interface Verdict {
   last: number
   looked: number
@@ -79,26 +88,29 @@ suite('stores', { concurrency: 3 }, () => {
     for (const end of [(it: Master) => it.kill(), killTree]) {
       void end(master)
       await master.ended
-      master = await start(t, store, '', '--stats', '127.0.0.1:0').serving(1)
+      master = await start(t, store, '', ...['--stats', '127.0.0.1:0', '--add-cache-item', 'greeting=other']).serving(1)
       assert.match(master.log, /^recovered cache from backing store file: .*pages\.store$/m)
       assert.match(master.log, /^\[uwsgi-cache\] restored 3 items of cache "pages"$/m)
+      assert.match(master.log, /^\[cache-error\] unable to store "greeting" in "pages" \(EXISTS\)$/m)
       assert.equal(await call(master, 'cacheGet', 'greeting'), 'hello')
       assert.equal(await call(master, 'cacheNum', 'visits'), 41)
       assert.equal(await call(master, 'cacheGet', 'gone'), null)
-      const [row] = (await master.stats()).caches as unknown as { damaged: number; items: number; bytes: number }[]
-      assert.deepEqual([row!.damaged, row!.items], [0, 3])
-      assert.ok(row!.bytes >= statSync(store).size)
+      const [row] = (await master.stats()).caches as unknown as Record<string, number>[]
+      const { damaged, items, hits, miss, bytes } = row!
+      assert.deepEqual([damaged, items, hits, miss], [0, 3, 2, 1], 'hits and misses begin anew')
+      assert.ok(bytes! >= statSync(store).size)
     }
   })
 
-  test('--cache-store is the store of --cache', async (t) => {
-    const store = join(folder(t), 'default.store')
+  test('--cache-store is the store of --cache, and --cache-store-sync has it written', async (t) => {
+    // Here: /tmp may be memory, which nobody writes to a disk.
+    const store = join(folder(t, import.meta.dirname), 'default.store')
     const options = [
       ...http,
       '--cache',
       '10',
       '--cache-blocksize',
-      '64',
+      '64k',
       '--cache-store',
       store,
       '--cache-store-sync',
@@ -106,9 +118,15 @@ suite('stores', { concurrency: 3 }, () => {
       app('calls.mjs'),
     ]
     const master = await run(t, options).serving(1)
-    await call(master, 'cacheSet', 'a', 'b')
+    const [pid] = master.pidsOfReady()
+    await until('it is changed', async () => {
+      await call(master, 'cacheUpdate', 'a', 'b'.repeat(5000))
+      return unwritten(pid!, store) > 0
+    })
+    // Left alone, the kernel would write it after half a minute.
+    await until('it is written', () => unwritten(pid!, store) === 0, 5000)
     await killTree(master)
-    assert.equal(await call(await run(t, options).serving(1), 'cacheGet', 'a', 'default'), 'b')
+    assert.equal(await call(await run(t, options).serving(1), 'cacheGet', 'a', 'default'), 'b'.repeat(5000))
   })
 
   test(`kill -9 of the whole tree under load, ${kills} times: what was completed is there again, and nothing is wrong`, async (t) => {
