@@ -66,6 +66,7 @@ class CacheRecovery {
     if (c_.geometry_.policy != kRefuse) Rank();
     c_.header_->expiry_hint = first_expiry_;
     c_.header_->damaged = findings_.damaged;
+    c_.header_->torn = 0;
   }
 
  private:

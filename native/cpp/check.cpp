@@ -23,6 +23,7 @@ class CacheCheck {
     for (uint32_t thread = 0; thread < c_.geometry_.threads && fault.empty(); thread++) fault = LookAtCell(thread);
     if (fault.empty() && c_.bitmap_) fault = WalkMap();
     for (Slot slot = 1; slot <= c_.slots_ && c_.sealed_ && fault.empty(); slot++) fault = LookAtSeal(slot);
+    if (fault.empty() && c_.header_->torn.load(std::memory_order_relaxed) != 0) return "somebody has met damage";
     return fault.empty() ? Account() : fault;
   }
 

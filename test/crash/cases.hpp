@@ -1,6 +1,7 @@
 // The calls that `boundaries` steps through, and the caches that they start from.
 #pragma once
 
+#include <iterator>
 #include <map>
 
 #include "../native/world.hpp"
@@ -49,7 +50,9 @@ inline Status Put(Cache& cache, const Caller& caller, const std::string& name, c
 struct Start {
   const char* name;
   std::string (*build)(Cache& cache, const Caller& me, const Names& same, const Names& other);
+  bool torn = false;  // and then somebody has died in a call that stores `kTorn`, and nobody has looked yet
 };
+constexpr const char* kTorn = "left half done";
 
 inline const Start kStarts[] = {
     {"empty", [](Cache&, const Caller&, const Names& same, const Names&) { return same[0]; }},
@@ -107,6 +110,18 @@ inline const Start kStarts[] = {
        Put(cache, me, same[0], "before");
        return same.back();
      }},
+    {"a counter",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       uint64_t number = 0;
+       Put(cache, me, same[0], "before"), cache.Add(me, KeyFor(cache, same[1]), 9, kLater, &number);
+       return same[1];
+     }},
+    {"torn by a crash",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], "a number"), Put(cache, me, same[1], "second");
+       return same[0];
+     },
+     true},
 };
 
 // With a policy there is always room, so what differs begins where none is left.
@@ -141,6 +156,45 @@ inline const Start kFullStarts[] = {
        for (size_t i = 0; i < 4; i++) Put(cache, me, other[i], "taken");
        return same[1];
      }},
+    {"evicting, empty", [](Cache&, const Caller&, const Names& same, const Names&) { return same[0]; }},
+    {"full, a counter",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       uint64_t number = 0;
+       for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], "taken");
+       cache.Add(me, KeyFor(cache, same[1]), 9, kLater, &number);
+       return same[1];
+     }},
+    {"full, expired in chain",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "expired", kPast), Put(cache, me, same[2], "third");
+       for (size_t i = 0; i < 3; i++) Put(cache, me, other[i], "taken");
+       return same[3];
+     }},
+    {"full, it has expired",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 4; i++) Put(cache, me, other[i], "taken");
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "a number", kPast);
+       return same[1];
+     }},
+    {"full, long, present",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same.back(), "a number");
+       for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], "taken");
+       return same.back();
+     }},
+    {"full, last of its chain",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 3; i++) Put(cache, me, other[i], "taken");
+       Put(cache, me, same[0], "first"), Put(cache, me, same[1], "second"), Put(cache, me, same[2], "a number");
+       return same[2];
+     }},
+    {"full, torn by a crash",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same[0], "a number");
+       for (size_t i = 0; i < 5; i++) Put(cache, me, other[i], "taken");
+       return same[0];
+     },
+     true},
 };
 
 // Bitmap mode: eight blocks of 12 bytes. What is set takes three, an update two, the rest one.
@@ -176,7 +230,46 @@ inline const Start kBitmapStarts[] = {
        cache.Remove(me, KeyFor(cache, other[1])), cache.Remove(me, KeyFor(cache, other[3]));
        return same[0];
      }},
+    {"blocks, empty", [](Cache&, const Caller&, const Names& same, const Names&) { return same[0]; }},
+    {"blocks, a counter",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       uint64_t number = 0;
+       Put(cache, me, other[0], "three blocks, and they are reused"), Put(cache, me, other[1], "two blocks of it");
+       cache.Add(me, KeyFor(cache, same[1]), 9, kLater, &number);
+       return same[1];
+     }},
+    {"blocks, it has expired",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       Put(cache, me, same[0], "two blocks of it"), Put(cache, me, same[1], "a number", kPast);
+       Put(cache, me, other[0], "two blocks of it");
+       return same[1];
+     }},
+    {"blocks, no free slot",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       for (size_t i = 0; i < 6; i++) Put(cache, me, other[i], i == 0 ? "one" : "");
+       return same[0];
+     }},
+    {"blocks, all in one value",
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], std::string(96, 'x'));
+       return same[0];
+     }},
+    {"blocks, middle key",
+     [](Cache& cache, const Caller& me, const Names& same, const Names& other) {
+       const std::string& middle = same[same.size() - 2];
+       Put(cache, me, other[0], "two blocks of it", kPast), Put(cache, me, middle, "a number"),
+           Put(cache, me, same[0], "");
+       return middle;
+     }},
+    {"blocks, torn by a crash",
+     // Room for all that follows: what the dead one has in hand evicts nobody.
+     [](Cache& cache, const Caller& me, const Names& same, const Names&) {
+       Put(cache, me, same[0], "a number");
+       return same[0];
+     },
+     true},
 };
+static_assert(std::size(kStarts) >= 12 && std::size(kFullStarts) >= 12 && std::size(kBitmapStarts) >= 12);
 
 struct Operation {
   const char* name;

@@ -71,14 +71,29 @@ inline std::string CounterName(uint32_t counter) { return "counter-" + std::to_s
 enum : uint32_t { kWild, kKept, kEvicting };
 constexpr uint32_t kLongestValue = 512;
 
-inline std::vector<CacheSpec> StormCaches(bool bitmap) {
+struct StormKind {
+  bool bitmap = false, checksum = false, store = false;
+  Policy policy = kLru;
+};
+
+constexpr StoreClock kStormClock{{1, 2}, 1'600'000'000'000};
+
+inline std::vector<CacheSpec> StormCaches(const StormKind& kind) {
+  const bool bitmap = kind.bitmap;
   const uint32_t blocksize = bitmap ? 32 : kLongestValue;
   CacheSpec wild = Spec("wild", 400, blocksize, 100, 64), kept = Spec("kept", 448, blocksize / 2, 100, 32);
   if (bitmap) wild.blocks = 800, kept.blocks = 2 * 448 * kLongestValue / kept.blocksize;
   CacheSpec evicting = wild;
   evicting.name = "evicting";
-  evicting.policy = kLru;
-  return {wild, kept, evicting};
+  evicting.policy = kind.policy;
+  std::vector<CacheSpec> specs{wild, kept, evicting};
+  for (CacheSpec& spec : specs) {
+    if (kind.checksum) spec.rules.ways |= kSealed;
+    if (!kind.store) continue;
+    spec.store = {memfd_create("store", MFD_CLOEXEC), kStormClock, 1, true};
+    Need(spec.store.fd >= 0, "no file for a store");
+  }
+  return specs;
 }
 
 }  // namespace uwshm::test

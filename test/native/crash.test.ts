@@ -36,12 +36,14 @@ for (const engine of ['ipcsem', 'posixsem', 'futex'])
       t.diagnostic(output.trim().split('\n').at(-2) ?? '')
     })
 
-test('the engine survives storm --bitmap, whose values take several blocks', (t) => {
-  make('out/plain/storm')
-  const { status, output } = run('out/plain/storm', process.env.UWSHM_FULL ? '10000' : '300', '--bitmap')
-  assert.equal(status, 0, output)
-  t.diagnostic(output.trim().split('\n').at(-2) ?? '')
-})
+// Other kinds of caches: values over several blocks, in files, with checksums, and the other policies.
+for (const kind of ['--bitmap', '--store --policy lru-strict', '--checksum --policy sieve', '--bitmap --checksum'])
+  test(`the engine survives storm ${kind}`, (t) => {
+    make('out/plain/storm')
+    const { status, output } = run('out/plain/storm', process.env.UWSHM_FULL ? '2000' : '100', ...kind.split(' '))
+    assert.equal(status, 0, output)
+    t.diagnostic(output.trim().split('\n').at(-2) ?? '')
+  })
 
 test('with few process ids, each soon used again, nobody is taken for another', (t) => {
   // Before Linux 6.14 there is one range for the whole machine, which is not ours to shrink.
