@@ -58,7 +58,7 @@ function restore(divergence: Divergence, key = keyOf(divergence)): void {
 
 export const rows: Row[] = [
   {
-    says: 'an unknown cache is a silent miss',
+    says: 'an unknown cache, or none at all, is a silent miss',
     explains: ({ call: [op], theirs, ours }) => op === 'nowhere' && theirs === null && ours === 'eUNKNOWN_CACHE',
   },
   {

@@ -167,30 +167,9 @@ test('a cache larger than the machine is refused before anything is made', () =>
   assert.match(stdout, /^SEGMENT_TOO_LARGE cache huge needs \d+ bytes/)
 })
 
-test('keys have an order of their own at each start', () => {
-  const { stdout } = child(
-    `create({ cache2: ['name=pages,items=100,blocksize=64'] })
-     for (let n = 0; n < 50; n++) uwsgi.cacheSet(\`key \${n}\`, 'v')
-     console.log(JSON.stringify(uwsgi.cacheKeys()))`,
-    { UWSHM_ATTACH: undefined },
-  )
-  const theirs = JSON.parse(stdout) as string[]
-  uwsgi.cacheClear()
-  for (let n = 0; n < 50; n++) uwsgi.cacheSet(`key ${n}`, 'v')
-  assert.notDeepEqual(uwsgi.cacheKeys(), theirs)
-  assert.deepEqual(uwsgi.cacheKeys().sort(), theirs.sort())
-})
-
 test('an unknown lock engine is refused with the list', () => {
   const { stdout } = child(`create({ lockEngine: 'spin' })`, { UWSHM_ATTACH: undefined })
   assert.match(stdout, /^UNKNOWN_LOCK_ENGINE no lock engine named spin; known: pthread/)
-})
-
-test('an instance without caches says how to get one', () => {
-  const ask = `try { uwsgi.cacheGet('k') } catch (error) { console.log(error.code, error.message) }`
-  const { stdout } = child(`create({}); ${ask}; console.log(uwsgi.cache().size)`, { UWSHM_ATTACH: undefined })
-  const sentence = 'UNKNOWN_CACHE no cache named (the first one); known: none; start with --cache2\n'
-  assert.equal(stdout, sentence + sentence)
 })
 
 test('errors are of one class that can be told by code', () => {
