@@ -98,8 +98,10 @@ struct Text {
 
 // A string argument as UTF-8 in `room`; more than `most` bytes come back as
 // some number above it. V8 hands out UTF-16 in half the time that it takes to
-// encode, and nearly all text is ASCII. False: it is no string.
-bool StringArgument(napi_env env, napi_value value, size_t most, Room& room, Text* text) {
+// encode, and nearly all text is ASCII. False: it is no string; or there is no room for it,
+// none at all, and an error is pending.
+bool StringArgument(const Call& call, napi_value value, size_t most, Room& room, Text* text) {
+  const napi_env env = call.env;
   // While that is little, there is room for the longest. Five times a gigabyte's
   // block would be more than some machines promise: there a string is measured.
   constexpr size_t kUnmeasured = size_t{1} << 20;
@@ -109,6 +111,7 @@ bool StringArgument(napi_env env, napi_value value, size_t most, Room& room, Tex
     longest = characters < most ? characters : most;
   }
   uint8_t* bytes = room.AtLeast(Utf8Room(longest + 1) + 2 * (longest + 2));
+  if (bytes == nullptr) return call.home().Throw(Status::kNoMemory, call.cache()), false;
   char16_t* wide = reinterpret_cast<char16_t*>(bytes + ((Utf8Room(longest + 1) + 1) & ~size_t{1}));
   if (napi_get_value_string_utf16(env, value, wide, longest + 2, &characters) != napi_ok) return false;
   *text = {bytes, characters, true};
@@ -123,8 +126,9 @@ Status KeyArgument(const Call& call, Key* key) {
   const size_t most = call.cache().geometry().keysize;
   Room& room = call.home().key_room;
   Text text;
-  if (!StringArgument(call.env, call.arguments[0], most, room, &text)) {
+  if (!StringArgument(call, call.arguments[0], most, room, &text)) {
     uint8_t* bytes;
+    if (room.bytes == nullptr) return Status::kForeign;
     if (!Bytes(call.env, call.arguments[0], &bytes, &text.size)) {
       napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
       return Status::kForeign;
@@ -162,13 +166,14 @@ bool IsAscii(const uint8_t* bytes, size_t size) {
   // To learn that a value is no string takes as long as to read one: what came
   // last is asked for first.
   const bool is_array = call.bound->bytes_last && Bytes(call.env, call.arguments[at], &array, size);
-  if (!is_array && StringArgument(call.env, call.arguments[at], most, room, &text)) {
+  if (!is_array && StringArgument(call, call.arguments[at], most, room, &text)) {
     call.bound->bytes_last = false;
     *flags = text.ascii ? kText | kAscii : uint32_t{kText};
     *bytes = text.bytes;
     *size = text.size;
     return *size > most ? Status::kValueTooLarge : Status::kOk;
   }
+  if (!is_array && room.bytes == nullptr) return Status::kForeign;
   if (!is_array && !Bytes(call.env, call.arguments[at], &array, size)) {
     napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
     return Status::kForeign;
@@ -221,6 +226,7 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   if (status != Status::kOk) return status == Status::kForeign ? nullptr : Null(env);
   Room& room = call.home().value_room;
   napi_value text = nullptr;
+  bool has_room = true;
   Found found{};
   status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
     found = now;
@@ -228,9 +234,12 @@ napi_value GetString(napi_env env, napi_callback_info info) {
     if ((now.flags & kAscii) != 0) {
       napi_create_string_latin1(env, reinterpret_cast<const char*>(bytes), now.size, &text);
     } else {
-      CopyOut(room.AtLeast(now.size + 1), bytes, now.size);
+      uint8_t* copy = room.AtLeast(now.size + 1);
+      has_room = copy != nullptr;
+      if (has_room) CopyOut(copy, bytes, now.size);
     }
   });
+  if (!has_room) return call.home().Throw(Status::kNoMemory, call.cache());
   if (status == Status::kNotFound) return Null(env);
   if (status != Status::kOk) return call.home().Throw(status, call.cache());
   if (text == nullptr && (found.flags & kAscii) == 0)
@@ -466,7 +475,8 @@ bool PrefixArgument(const Call& call, size_t at, std::string* prefix) {
   Text text;
   uint8_t* bytes;
   Room& room = call.home().key_room;
-  if (StringArgument(call.env, call.arguments[at], call.cache().geometry().keysize, room, &text)) bytes = room.bytes;
+  if (StringArgument(call, call.arguments[at], call.cache().geometry().keysize, room, &text)) bytes = room.bytes;
+  else if (room.bytes == nullptr) return false;
   else if (!Bytes(call.env, call.arguments[at], &bytes, &text.size))
     return napi_throw_type_error(call.env, nullptr, "a prefix of keys is a string or a Uint8Array"), false;
   // Too long to begin any key: one byte more than fits says that as well as all of them.
