@@ -200,8 +200,10 @@ class Cache final : public Repairable {
   }
   // Empties the cache whatever it holds, if it is torn (cache_rebuild.cpp). REQUIRES: no lock held.
   Status Rebuild(const Caller& caller);
+  // Takes this lock and those behind it, and then does it.
+  Status RebuildUnder(uint32_t lock, const Caller& caller, uint8_t* kept);
   void EmptyChains();
-  void KeepSlots();
+  void KeepSlots(uint8_t* kept);
   void KeepRuns();
   void RankAnew();
   // I4, as far as counts tell. Without all locks a no may mean that somebody is at it.

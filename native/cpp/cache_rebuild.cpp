@@ -8,10 +8,8 @@
 // First the chains and the pool are emptied, and the pool is filled last: who dies in
 // here leaves a cache that has lost slots, and no worse. `torn` still says so, and the
 // next clear does it again.
-#include <algorithm>
-#include <deque>
-
 #include "cache.hpp"
+#include "zeroed.hpp"
 
 namespace uwshm {
 
@@ -44,10 +42,14 @@ bool Cache::Accounted() const {
 }
 
 Status Cache::Rebuild(const Caller& caller) {
-  std::deque<Guard> guards;
-  for (uint32_t i = 0; i < geometry_.locks(); i++) {
-    guards.emplace_back(*locks_, geometry_.first_lock + i, caller, *this);
-    if (guards.back().status() != Status::kOk) return guards.back().status();
+  Zeroed<uint8_t> kept(uint64_t{slots_} + 1);
+  return kept ? RebuildUnder(0, caller, &kept[0]) : Status::kNoMemory;
+}
+
+Status Cache::RebuildUnder(uint32_t lock, const Caller& caller, uint8_t* kept) {
+  if (lock < geometry_.locks()) {
+    Guard guard(*locks_, geometry_.first_lock + lock, caller, *this);
+    return guard.status() == Status::kOk ? RebuildUnder(lock + 1, caller, kept) : guard.status();
   }
   if (header_->torn.load(std::memory_order_relaxed) == 0 && Accounted()) return Status::kOk;
   header_->torn.store(1, std::memory_order_relaxed);
@@ -59,7 +61,7 @@ Status Cache::Rebuild(const Caller& caller) {
   EmptyChains();
   InThisOrder();
   if (bitmap_) KeepRuns();
-  KeepSlots();
+  KeepSlots(kept);
   InThisOrder();
   if (geometry_.policy != kRefuse) RankAnew();
   InThisOrder();
@@ -82,17 +84,16 @@ void Cache::EmptyChains() {
   header_->expiry_hint.store(0, std::memory_order_relaxed);
 }
 
-void Cache::KeepSlots() {
-  std::vector<bool> kept(slots_ + 1);
+void Cache::KeepSlots(uint8_t* kept) {
   auto keep = [&](Slot slot) {
-    if (!ValidSlot(slot) || kept[slot]) return false;
-    kept[slot] = true;
+    if (!ValidSlot(slot) || kept[slot] != 0) return false;
+    kept[slot] = 1;
     return true;
   };
-  std::vector<uint32_t> without;
+  constexpr Slot kNone = UINT32_MAX;
   for (uint32_t thread = 0; thread < geometry_.threads; thread++) {
     Put(cells_[thread].intent.armed, uint32_t{0});
-    if (!keep(SpareOf(thread))) without.push_back(thread);
+    if (!keep(SpareOf(thread))) cells_[thread].spare.store(kNone, std::memory_order_relaxed);
   }
   uint32_t reserved = 0;
   for (uint32_t thread = 0; thread < geometry_.threads; thread++) {
@@ -102,16 +103,17 @@ void Cache::KeepSlots() {
     else slot.store(0, std::memory_order_relaxed);
   }
   Slot free = slots_;
-  for (uint32_t thread : without) {
+  for (uint32_t thread = 0; thread < geometry_.threads; thread++) {
+    if (SpareOf(thread) != kNone) continue;
     while (!keep(free)) free--;
     cells_[thread].spare.store(free, std::memory_order_relaxed);
   }
   // All others to the pool; those behind the last that is kept were never used, for all it matters.
   uint32_t mark = geometry_.max_items, count = 0;
-  while (mark > 0 && !kept[mark]) mark--;
+  while (mark > 0 && kept[mark] == 0) mark--;
   Slot head = 0;
   for (Slot slot = slots_; slot > 0; slot--) {
-    if (kept[slot]) continue;
+    if (kept[slot] != 0) continue;
     Put(At(slot).key_size, uint32_t{0});
     if (slot > mark && slot <= geometry_.max_items) continue;
     Put(At(slot).chain_next, head);

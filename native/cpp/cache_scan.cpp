@@ -12,11 +12,19 @@ namespace uwshm {
 struct Cache::Gathering {
   const std::string& prefix;
   uint64_t now;
-  std::vector<uint8_t> room;
-  size_t used;
+  uint8_t* room;
+  size_t size_of_room, used;
 
+  ~Gathering() { free(room); }
+  // Twice as much. False: there is none.
+  bool Grow() {
+    free(room);
+    size_of_room *= 2;
+    room = static_cast<uint8_t*>(malloc(size_of_room));
+    return room != nullptr;
+  }
   bool Add(const uint8_t* key, uint32_t size) {
-    if (room.size() - used < sizeof size + size) return false;
+    if (size_of_room - used < sizeof size + size) return false;
     memcpy(&room[used], &size, sizeof size);
     CopyOut(&room[used + sizeof size], key, size);
     used += sizeof size + size;
@@ -57,7 +65,7 @@ Status Cache::GatherWhole(const Caller& caller, uint32_t bucket, Gathering* gath
     if (stripes_[stripe].sequence.load(std::memory_order_relaxed) != sequence) continue;
     if (gathered == Gathered::kAll) return Status::kOk;
     if (gathered == Gathered::kTorn) break;
-    gathering->room.resize(2 * gathering->room.size());
+    if (!gathering->Grow()) return Status::kNoMemory;
   }
   for (;;) {
     {
@@ -66,13 +74,14 @@ Status Cache::GatherWhole(const Caller& caller, uint32_t bucket, Gathering* gath
       const Gathered gathered = Gather(bucket, gathering);
       if (gathered != Gathered::kNoRoom) return gathered == Gathered::kAll ? Status::kOk : Corrupt();
     }
-    gathering->room.resize(2 * gathering->room.size());
+    if (!gathering->Grow()) return Status::kNoMemory;
   }
 }
 
 Status Cache::Scan(const Caller& caller, const std::string& prefix, size_t most, uint32_t* bucket,
                    std::vector<std::string>* keys) {
-  Gathering gathering{prefix, caller.now(), std::vector<uint8_t>(2 * (geometry_.keysize + sizeof(uint32_t))), 0};
+  Gathering gathering{prefix, caller.now(), nullptr, geometry_.keysize + sizeof(uint32_t), 0};
+  if (!gathering.Grow()) return Status::kNoMemory;
   for (; *bucket < geometry_.hashsize && keys->size() < most; ++*bucket) {
     if (buckets_[*bucket].load(std::memory_order_relaxed) == 0) continue;
     Status status = GatherWhole(caller, *bucket, &gathering);

@@ -14,6 +14,7 @@
 #include <cerrno>
 
 #include "cache.hpp"
+#include "zeroed.hpp"
 
 namespace uwshm {
 
@@ -45,10 +46,14 @@ class CacheRecovery {
         findings_(*findings),
         taken_(cache.slots_ + 1),
         heads_(cache.geometry_.hashsize),
-        members_(cache.slots_ + 1) {}
+        members_(cache.slots_ + 1),
+        spare_(cache.slots_ + 1),
+        seals_(cache.geometry_.threads) {}
 
-  void Run() {
+  // False: there is no memory for it.
+  bool Run() {
     findings_ = {};
+    if (!taken_ || !spare_ || !heads_ || !members_ || !seals_) return false;
     NoteSeals();
     if (c_.geometry_.policy != kRefuse) KeepUses();
     for (uint32_t stripe = 0; stripe <= c_.stripe_mask_; stripe++) {
@@ -67,6 +72,7 @@ class CacheRecovery {
     c_.header_->expiry_hint = first_expiry_;
     c_.header_->damaged = findings_.damaged;
     c_.header_->torn = 0;
+    return true;
   }
 
  private:
@@ -80,13 +86,13 @@ class CacheRecovery {
     for (uint32_t thread = 0; thread < c_.geometry_.threads; thread++) {
       const Intent& intent = c_.cells_[thread].intent;
       const Slot slot = intent.link - c_.SealLink(0);
-      if (intent.armed != 0 && c_.ValidSlot(slot)) seals_.push_back({slot, intent.expected, intent.desired});
+      if (intent.armed != 0 && c_.ValidSlot(slot)) seals_[found_seals_++] = {slot, intent.expected, intent.desired};
     }
   }
 
   bool HasSeal(Slot slot, uint32_t sum) const {
     if (sum == c_.At(slot).checksum.load(std::memory_order_relaxed)) return true;
-    return std::any_of(seals_.begin(), seals_.end(), [&](const Seal& seal) {
+    return std::any_of(&seals_[0], &seals_[0] + found_seals_, [&](const Seal& seal) {
       return seal.slot == slot && (seal.before == sum || seal.after == sum);
     });
   }
@@ -137,8 +143,8 @@ class CacheRecovery {
   // Chains lie all over the memory, so their parts are asked for ahead of time.
   void ExpectChain(Slot slot) {
     constexpr Slot kFar = 24, kNear = 8;
-    if (slot + kFar < members_.size()) __builtin_prefetch(&heads_[members_[slot + kFar].bucket]);
-    if (slot + kNear < members_.size()) __builtin_prefetch(&members_[heads_[members_[slot + kNear].bucket]]);
+    if (slot + kFar <= c_.slots_) __builtin_prefetch(&heads_[members_[slot + kFar].bucket]);
+    if (slot + kNear <= c_.slots_) __builtin_prefetch(&members_[heads_[members_[slot + kNear].bucket]]);
   }
 
   bool SameKey(Slot a, Slot b) const {
@@ -211,18 +217,17 @@ class CacheRecovery {
     for (Slot slot = 1; slot <= most; slot++)
       if (taken_[slot]) mark_ = slot;
     Slot free = 1;
-    std::vector<bool> spare(most + 1);
     for (uint32_t thread = 0; thread < c_.geometry_.threads; thread++) {
       if (!taken_[most + 1 + thread]) continue;  // its own is free: that is what 0 says
       while (taken_[free]) free++;
       c_.cells_[thread].spare = free;
-      spare[free++] = true;
+      spare_[free++] = 1;
     }
     mark_ = std::max(mark_, free - 1);
     uint32_t count = 0;
     Slot head = 0;
     for (Slot slot = most; slot != 0; slot--) {
-      if (taken_[slot] || spare[slot]) continue;
+      if (taken_[slot] || spare_[slot] != 0) continue;
       Put(c_.At(slot).key_size, uint32_t{0});
       if (slot > mark_) continue;
       Put(c_.At(slot).chain_next, head);
@@ -267,16 +272,18 @@ class CacheRecovery {
   const int64_t from_, to_;
   const uint64_t now_;
   StoreFindings& findings_;
-  std::vector<bool> taken_;
+  Zeroed<bool> taken_;
   // The chains as they will be, in memory of our own and close together: items lie too far from each other to be
   // looked up by the million.
   struct Member {
     Slot next;
     uint32_t hash, bucket;
   };
-  std::vector<Slot> heads_;
-  std::vector<Member> members_;
-  std::vector<Seal> seals_;
+  Zeroed<Slot> heads_;
+  Zeroed<Member> members_;
+  Zeroed<uint8_t> spare_;
+  Zeroed<Seal> seals_;
+  uint32_t found_seals_ = 0;
   uint32_t mark_ = 0;
   uint64_t first_expiry_ = 0;
 };
@@ -322,7 +329,8 @@ Status Cache::Open(const StoreSpec& store, InstanceId instance, uint32_t ordinal
         kept.moving_to = to;
         if (!head.Write(store.fd)) return Status::kNoMemory;
       }
-      CacheRecovery(*this, kept.clock.began_at, to, OnClock(to, clock, now), &findings).Run();
+      if (!CacheRecovery(*this, kept.clock.began_at, to, OnClock(to, clock, now), &findings).Run())
+        return Status::kNoMemory;
       kept.clock.began_at = to;
       kept.moving_to = 0;
       if (!arrived && !head.Write(store.fd)) return Status::kNoMemory;
@@ -360,8 +368,8 @@ Status Cache::Examine(int fd, const StoreHead& head, const StoreClock& clock, ui
   // Items that a start has moved already need not be moved back.
   const int64_t to = head.store.moving_to != 0 ? head.store.moving_to : head.store.clock.began_at;
   began_at_ = to;
-  CacheRecovery(*this, head.store.clock.began_at, to, OnClock(to, here, now), findings).Run();
-  return Status::kOk;
+  CacheRecovery recovery(*this, head.store.clock.began_at, to, OnClock(to, here, now), findings);
+  return recovery.Run() ? Status::kOk : Status::kNoMemory;
 }
 
 }  // namespace uwshm

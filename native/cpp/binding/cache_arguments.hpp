@@ -96,8 +96,10 @@ struct Text {
 
 // A string argument as UTF-8 in `room`; more than `most` bytes come back as
 // some number above it. V8 hands out UTF-16 in half the time that it takes to
-// encode, and nearly all text is ASCII. False: it is no string.
-inline bool StringArgument(napi_env env, napi_value value, size_t most, Room& room, Text* text) {
+// encode, and nearly all text is ASCII. False: it is no string; or there is no room for it,
+// none at all, and an error is pending.
+inline bool StringArgument(const Call& call, napi_value value, size_t most, Room& room, Text* text) {
+  const napi_env env = call.env;
   // While that is little, there is room for the longest. Five times a gigabyte's
   // block would be more than some machines promise: there a string is measured.
   constexpr size_t kUnmeasured = size_t{1} << 20;
@@ -107,6 +109,7 @@ inline bool StringArgument(napi_env env, napi_value value, size_t most, Room& ro
     longest = characters < most ? characters : most;
   }
   uint8_t* bytes = room.AtLeast(Utf8Room(longest + 1) + 2 * (longest + 2));
+  if (bytes == nullptr) return call.home().Throw(Status::kNoMemory, call.cache()), false;
   char16_t* wide = reinterpret_cast<char16_t*>(bytes + ((Utf8Room(longest + 1) + 1) & ~size_t{1}));
   if (napi_get_value_string_utf16(env, value, wide, longest + 2, &characters) != napi_ok) return false;
   *text = {bytes, characters, true};
@@ -121,8 +124,9 @@ inline Status KeyArgument(const Call& call, Key* key) {
   const size_t most = call.cache().geometry().keysize;
   Room& room = call.home().key_room;
   Text text;
-  if (!StringArgument(call.env, call.arguments[0], most, room, &text)) {
+  if (!StringArgument(call, call.arguments[0], most, room, &text)) {
     uint8_t* bytes;
+    if (room.bytes == nullptr) return Status::kForeign;
     if (!Bytes(call.env, call.arguments[0], &bytes, &text.size)) {
       napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
       return Status::kForeign;
@@ -160,13 +164,14 @@ inline bool IsAscii(const uint8_t* bytes, size_t size) {
   // To learn that a value is no string takes as long as to read one: what came
   // last is asked for first.
   const bool is_array = call.bound->bytes_last && Bytes(call.env, call.arguments[at], &array, size);
-  if (!is_array && StringArgument(call.env, call.arguments[at], most, room, &text)) {
+  if (!is_array && StringArgument(call, call.arguments[at], most, room, &text)) {
     call.bound->bytes_last = false;
     *flags = text.ascii ? kText | kAscii : uint32_t{kText};
     *bytes = text.bytes;
     *size = text.size;
     return *size > most ? Status::kValueTooLarge : Status::kOk;
   }
+  if (!is_array && room.bytes == nullptr) return Status::kForeign;
   if (!is_array && !Bytes(call.env, call.arguments[at], &array, size)) {
     napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
     return Status::kForeign;

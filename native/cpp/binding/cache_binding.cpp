@@ -29,6 +29,7 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   if (status != Status::kOk) return status == Status::kForeign ? nullptr : Null(env);
   Room& room = call.home().value_room;
   napi_value text = nullptr;
+  bool has_room = true;
   Found found{};
   status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
     found = now;
@@ -36,9 +37,12 @@ napi_value GetString(napi_env env, napi_callback_info info) {
     if ((now.flags & kAscii) != 0) {
       napi_create_string_latin1(env, reinterpret_cast<const char*>(bytes), now.size, &text);
     } else {
-      CopyOut(room.AtLeast(now.size + 1), bytes, now.size);
+      uint8_t* copy = room.AtLeast(now.size + 1);
+      has_room = copy != nullptr;
+      if (has_room) CopyOut(copy, bytes, now.size);
     }
   });
+  if (!has_room) return call.home().Throw(Status::kNoMemory, call.cache());
   if (status == Status::kNotFound) return Null(env);
   if (status != Status::kOk) return call.home().Throw(status, call.cache());
   if (text == nullptr && (found.flags & kAscii) == 0)
@@ -302,7 +306,8 @@ bool PrefixArgument(const Call& call, size_t at, std::string* prefix) {
   Text text;
   uint8_t* bytes;
   Room& room = call.home().key_room;
-  if (StringArgument(call.env, call.arguments[at], call.cache().geometry().keysize, room, &text)) bytes = room.bytes;
+  if (StringArgument(call, call.arguments[at], call.cache().geometry().keysize, room, &text)) bytes = room.bytes;
+  else if (room.bytes == nullptr) return false;
   else if (!Bytes(call.env, call.arguments[at], &bytes, &text.size))
     return napi_throw_type_error(call.env, nullptr, "a prefix of keys is a string or a Uint8Array"), false;
   // Too long to begin any key: one byte more than fits says that as well as all of them.

@@ -32,12 +32,12 @@ struct Room {
   uint8_t* bytes = nullptr;
   size_t size = 0;
 
+  // nullptr: there is no memory.
   uint8_t* AtLeast(size_t wanted) {
     if (wanted > size) {
       free(bytes);
       bytes = static_cast<uint8_t*>(malloc(wanted));
-      if (bytes == nullptr) abort();  // as V8 does
-      size = wanted;
+      size = bytes != nullptr ? wanted : 0;
     }
     return bytes;
   }
