@@ -1,5 +1,7 @@
 #include "instance.hpp"
 
+#include <unistd.h>
+
 namespace uwshm {
 namespace {
 
@@ -94,16 +96,27 @@ Status Instance::Attach(InstanceId id, const std::vector<int>& fds, const Self& 
   return Enter(trouble);
 }
 
+Status Instance::EnterProcess() {
+  auto enter = [this] { return processes_.EnterProcess(self_.pid, self_.worker, self_.start_time); };
+  Status status = enter();
+  // Whoever is at the door frees slots for all who wait there.
+  for (uint32_t waited_ms = 0; status == Status::kNoProcessSlot && waited_ms < kPatienceMs; waited_ms++) {
+    if (processes_.EnterDoor(self_.pid, self_.start_time) == Status::kOk) {
+      locks_.ActAs({processes_.OwnName(), &processes_});
+      Reclaim(kPatienceMs);
+      processes_.LeaveDoor();
+      return enter();
+    }
+    usleep(1000);
+    status = enter();
+  }
+  return status;
+}
+
 Status Instance::Enter(Trouble* trouble) {
   trouble->expected = processes_.geometry().processes;
   processes_.SetEnded(self_.ended);
-  Status status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
-  if (status == Status::kNoProcessSlot && processes_.EnterDoor(self_.pid, self_.start_time) == Status::kOk) {
-    locks_.ActAs({processes_.OwnName(), &processes_});
-    Reclaim(kPatienceMs);
-    processes_.LeaveDoor();
-    status = processes_.EnterProcess(self_.pid, self_.worker, self_.start_time);
-  }
+  const Status status = EnterProcess();
   if (status != Status::kOk) return processes_.LeaveProcess(), status;
   locks_.ActAs({processes_.OwnName(), &processes_});
   user_locks_.Enter();
@@ -113,7 +126,8 @@ Status Instance::Enter(Trouble* trouble) {
 Status Instance::EnterThread(Caller* caller) {
   *caller = {0, self_.pid, self_.now, kPatienceMs};
   Status status = processes_.EnterThread(&caller->thread);
-  if (status != Status::kNoThreadSlot || Reclaim(kPatienceMs) == 0) return status;
+  if (status != Status::kNoThreadSlot) return status;
+  Reclaim(kPatienceMs);  // or somebody else has just done so
   return processes_.EnterThread(&caller->thread);
 }
 

@@ -126,6 +126,7 @@ class Instance final : public FigureSource {
 
  private:
   Status Enter(Trouble* trouble);
+  Status EnterProcess();
   uint32_t Reclaim(uint32_t patience_ms);
 
   InstanceId id_{};

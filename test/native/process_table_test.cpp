@@ -178,6 +178,27 @@ TEST_F(ProcessTableTest, ATableFullOfTheDeadIsReclaimedByWhoeverAttaches) {
   EXPECT_EQ(static_cast<Status>(late.ExitCode()), Status::kOk);
 }
 
+TEST_F(ProcessTableTest, WhoFindsSomebodyAtTheDoorWaitsForHim) {
+#if defined(__SANITIZE_THREAD__)
+  GTEST_SKIP() << "ThreadSanitizer ends a forked child that joins a thread";
+#endif
+  for (uint32_t i = 1; i < kProcesses; i++) Attached([] { return 0; });
+  ProcessSlot& door = table().process(kProcesses);
+  pthread_mutex_lock(&door.life);
+  door.claimed = 1;  // of another process, which is freeing slots
+  Child late([this] {
+    Instance other;
+    Trouble trouble;
+    ++**ready_;
+    return static_cast<int>(other.Attach(kInstance, instance_.Descriptors(), Me(), &trouble));
+  });
+  EXPECT_TRUE(Eventually([&] { return **ready_ == kProcesses; }));
+  usleep(5000);  // should it be slower than that, it finds the door free, and that is as well
+  door.claimed = 0;
+  pthread_mutex_unlock(&door.life);
+  EXPECT_EQ(static_cast<Status>(late.ExitCode()), Status::kOk);
+}
+
 TEST_F(ProcessTableTest, ThreadSlotsRunOutAndComeBack) {
   std::vector<Caller> callers(kProcesses * Instance::kThreadsPerProcess);
   for (Caller& caller : callers) ASSERT_EQ(instance_.EnterThread(&caller), Status::kOk);
