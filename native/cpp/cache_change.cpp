@@ -12,6 +12,8 @@
 // else stores it, and `expected` never equals `desired`. Each value in step 4
 // is said absolutely, so doing it twice is doing it once.
 //
+// cache_change.pml is a model of this, with deaths in every place.
+//
 // A store's next start goes by checksums, not by links: between 2 and 4 it finds the
 // old item, the new one, or both, and each is an outcome that this call may have.
 #include "cache.hpp"
