@@ -157,7 +157,7 @@ class LockTable {
   }
   // Its thread slot, or UINT32_MAX.
   uint32_t OwnerThreadOf(uint32_t lock) const {
-    return static_cast<uint32_t>(records_[lock].owner.load(std::memory_order_relaxed)) - 1;
+    return static_cast<uint32_t>(records_[lock].owner.load(std::memory_order_acquire)) - 1;
   }
 
  private:
