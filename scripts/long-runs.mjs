@@ -9,7 +9,7 @@ import { cpus, loadavg, release } from 'node:os'
 import { run } from 'node:test'
 import { setup } from './setup.mjs'
 
-const files = ['stats-hostile', 'stats', 'metrics-workers', 'cache-count', 'compute', 'store'].map(
+const files = ['stats-hostile', 'stats', 'metrics-workers', 'cache-count', 'compute', 'store', 'threads'].map(
   (name) => `test/process/${name}.test.ts`,
 )
 const subjects = process.argv.slice(2)

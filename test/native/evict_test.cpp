@@ -376,7 +376,7 @@ TEST_F(CrowdTest, SeveralWhoCrowdOneChainAllFindRoom) {
   std::atomic<uint32_t> refused{0};
   for (size_t by : {0, 1})
     threads.emplace_back([&, by] {
-      for (uint32_t i = 0; i < 20000; i++)
+      for (uint32_t i = 0; i < 5000; i++)
         if (Put(chosen_[(i * 7 + by * 1500) % chosen_.size()], How::kReplace, 0, by) != Status::kOk) refused++;
     });
   for (std::thread& thread : threads) thread.join();
