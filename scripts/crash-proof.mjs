@@ -64,7 +64,9 @@ function run(variant, program, ...args) {
     maxBuffer: 1 << 26,
   })
   const lines = stdout.trim().split('\n')
-  return { code: status, lines, ...JSON.parse(lines.at(-1)) }
+  // Without repair the boundaries end with their first failure.
+  const figures = lines.at(-1).startsWith('{') ? JSON.parse(lines.at(-1)) : {}
+  return { code: status, lines, ...figures }
 }
 
 function page() {
@@ -137,7 +139,7 @@ few instructions that need repair, about once in 250; so chance may spare a seed
 | test | failed | how |
 |---|---|---|
 ${broken.map((storm, i) => `| storm, seed ${i + 1} | ${storm.held ? '**did not**' : `at kill ${storm.brokenAt ?? storm.kills}`} | ${said(storm)} |`).join('\n')}
-| boundaries, every ${brokenBoundaries.stride}th | ${brokenBoundaries.failures.toLocaleString('en')} times | ${said(brokenBoundaries)} |
+| boundaries, every 20th | ${failed(brokenBoundaries) ? 'yes' : '**did not**'} | ${said(brokenBoundaries)} |
 `
 }
 
