@@ -325,12 +325,7 @@ class Cache final : public Repairable {
   }
   // What was copied is the key's value, as sealed by what stood there before the copy was made. Somebody to
   // whom a damaged pool has given the slot as well may have changed all of it meanwhile.
-  bool WasIntact(const Key& key, Slot slot, uint32_t before) const {
-    const Item& item = At(slot);
-    return before != 0 && SealOf(slot) == before && item.checksum.load(std::memory_order_relaxed) == before &&
-           item.key_size.load(std::memory_order_relaxed) == key.size &&
-           SameBytes(KeyBytesOf(slot, key.size), key.bytes, key.size);
-  }
+  bool WasIntact(const Key& key, Slot slot, uint32_t before) const;
   // There is an item that is no longer as it was stored. REQUIRES: its stripe's lock.
   bool Damaged(const Place& place) const { return sealed_ && place.slot != 0 && !Intact(place.slot); }
   // Takes the key's item off if it is damaged. kOk: what is there now, if anything, is not.
@@ -535,11 +530,11 @@ Status Cache::Read(const Caller& caller, const Key& key, Count count, Take take)
       const uint8_t* value = ValueAt(place.slot, found.size);
       if (value == nullptr) continue;
       hit = found.expires_at == 0 || found.expires_at > caller.now();
-      if (sealed_) seal = item.checksum.load(std::memory_order_acquire);
+      if (__builtin_expect(sealed_, 0)) seal = item.checksum.load(std::memory_order_acquire);
       if (hit) take(value, found);
     }
     // After the bytes were taken: what was wrong then still is.
-    const bool intact = !sealed_ || !hit || WasIntact(key, place.slot, seal);
+    const bool intact = __builtin_expect(!sealed_, 1) || !hit || WasIntact(key, place.slot, seal);
     std::atomic_thread_fence(std::memory_order_acquire);
     if (stripe.sequence.load(std::memory_order_relaxed) != sequence) continue;
     if (!intact) {

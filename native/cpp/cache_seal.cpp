@@ -83,6 +83,13 @@ uint32_t Cache::SealOf(Slot slot) const {
                 began_at_);
 }
 
+bool Cache::WasIntact(const Key& key, Slot slot, uint32_t before) const {
+  const Item& item = At(slot);
+  return before != 0 && SealOf(slot) == before && item.checksum.load(std::memory_order_relaxed) == before &&
+         item.key_size.load(std::memory_order_relaxed) == key.size &&
+         SameBytes(KeyBytesOf(slot, key.size), key.bytes, key.size);
+}
+
 Run Cache::RunLeftBy(Slot slot) const {
   const Run run = RunOfItem(slot);
   if (!sealed_ || run == 0) return run;

@@ -22,6 +22,7 @@ struct Shape {
   const char* name;
   uint32_t items, hashsize;
   Policy policy = kRefuse;
+  bool sealed = false;
 };
 
 class ThreadsTest : public ::testing::TestWithParam<Shape> {
@@ -29,6 +30,7 @@ class ThreadsTest : public ::testing::TestWithParam<Shape> {
   void SetUp() override {
     CacheSpec spec = Spec("subject", GetParam().items, 200, 100, GetParam().hashsize);
     spec.policy = GetParam().policy;
+    spec.rules.ways = GetParam().sealed ? uint32_t{kSealed} : 0;
     CreateOrEnd(instance_, {spec}, 4);
     for (uint32_t i = 0; i < kKeys; i++)
       names_.push_back(i % 4 == 3 ? std::string(90, 'k') + std::to_string(i) : "key-" + std::to_string(i));
@@ -128,6 +130,7 @@ TEST_P(ThreadsTest, ManyThreadsOnFewKeysSeeWholeValuesInOrder) {
   for (std::thread& thread : threads) thread.join();
   for (const std::string& complaint : complaints) EXPECT_EQ(complaint, "");
   EXPECT_EQ(cache().Check(), "");
+  EXPECT_EQ(cache().Figures(16).damaged, 0u);
   Caller caller{};
   ASSERT_EQ(instance_.EnterThread(&caller), Status::kOk);
   for (uint32_t counter = 0; counter < kCounters; counter++) {
@@ -145,7 +148,9 @@ INSTANTIATE_TEST_SUITE_P(Shapes, ThreadsTest,
                          ::testing::Values(Shape{"OneStripe", 20, 1}, Shape{"OneStripeTooSmall", 6, 1},
                                            Shape{"FourStripes", 20, 4}, Shape{"ManyStripesTooSmall", 5, 64},
                                            Shape{"LruTooSmall", 6, 4, kLru}, Shape{"SieveTooSmall", 6, 64, kSieve},
-                                           Shape{"StrictTooSmall", 6, 1, kLruStrict}),
+                                           Shape{"StrictTooSmall", 6, 1, kLruStrict},
+                                           Shape{"Sealed", 20, 1, kRefuse, true},
+                                           Shape{"SealedSieve", 6, 64, kSieve, true}),
                          [](const auto& subject) { return subject.param.name; });
 
 // One long chain whose slots change all the time: who is preempted in the middle of it
