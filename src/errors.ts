@@ -36,6 +36,7 @@ const messages = {
     'this process lives in another PID namespace than its master; shared locks cannot work across them: start both in one container',
   SEGMENT_TOO_LARGE: '%s needs %s bytes and this machine has %s; lower items or blocksize',
   NO_MEMORY: 'cannot make the %s segment of %s bytes: %s',
+  OUT_OF_MEMORY: 'cache %s: this process has no memory left for a copy; nothing was changed',
   NO_THREAD: 'no native thread could be started for %s; raise the limit of threads (ulimit -u, pids.max)',
   TOO_MANY_PROCESSES: 'all %s process slots are taken; raise --max-processes',
   TOO_MANY_THREADS: 'all %s thread slots are taken; raise --max-processes',

@@ -22,7 +22,8 @@ export function fsck(file: string | undefined): number {
     process.stdout.write(report(file, store, isLive))
     return store.damaged > 0 || store.fault !== '' ? damaged : clean
   } catch (error) {
-    return complain(`${file}: ${(error as NodeJS.ErrnoException).code ?? String(error)}`)
+    const { code, message } = error as NodeJS.ErrnoException
+    return complain(`${file}: ${code === 'ENOENT' ? 'there is no such file' : (code ?? message)}`)
   } finally {
     if (fd >= 0) closeSync(fd)
   }

@@ -259,7 +259,7 @@ suite('stores', { concurrency: 3 }, () => {
     writeFileSync(join(place, 'text'), 'hello')
     for (const [file, reason] of [
       [join(place, 'text'), 'it is no store'],
-      [join(place, 'absent'), 'ENOENT'],
+      [join(place, 'absent'), 'there is no such file'],
       [place, 'no file'],
     ] as const) {
       const { status, text } = fsck(file)

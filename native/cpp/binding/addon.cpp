@@ -47,7 +47,7 @@ napi_value Environment::Throw(Status status, Cache& cache) {
   if (status == Status::kBusy)
     return Throw("BUSY", {cache.name(), std::to_string(caller.patience_ms), std::to_string(cache.HolderPid())});
   if (status == Status::kLockBroken) return Throw("LOCK_BROKEN", {"cache " + cache.name()});
-  if (status == Status::kNoMemory) return Throw("NO_MEMORY", {cache.name(), "", "out of memory"});
+  if (status == Status::kNoMemory) return Throw("OUT_OF_MEMORY", {cache.name()});
   return Throw("CACHE_CORRUPT", {cache.name(), "a link leads nowhere"});
 }
 
