@@ -136,6 +136,15 @@ test('what does not fit is refused with its reason, and nothing changes', () => 
   assert.equal(tiny.exists('ninebytes'), false)
 })
 
+test('where values may be large the first one may be bytes', () => {
+  const program = `
+    import { create, uwsgi } from 'uwshm'
+    create({ cache2: ['name=huge,items=1,blocksize=16m'] })
+    console.log(uwsgi.cache().update('k', Buffer.from('bytes')), String(uwsgi.cache().get('k')))`
+  const { stdout, stderr } = spawnSync(process.execPath, ['--input-type=module', '-e', program], { encoding: 'utf8' })
+  assert.equal(stdout, 'true bytes\n', stderr)
+})
+
 test('room is made for the text that is stored, not for the largest that could be', () => {
   const mapped = () => Number(/VmSize:\s+(\d+)/.exec(readFileSync('/proc/self/status', 'utf8'))![1]) / 1024
   const huge = uwsgi.cache('huge')

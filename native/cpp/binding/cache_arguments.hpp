@@ -96,27 +96,27 @@ struct Text {
 
 // A string argument as UTF-8 in `room`; more than `most` bytes come back as
 // some number above it. V8 hands out UTF-16 in half the time that it takes to
-// encode, and nearly all text is ASCII. False: it is no string; or there is no room for it,
-// none at all, and an error is pending.
-inline bool StringArgument(const Call& call, napi_value value, size_t most, Room& room, Text* text) {
+// encode, and nearly all text is ASCII. kNotFound: it is no string. kForeign: there is
+// no memory for it, and an error is pending.
+inline Status StringArgument(const Call& call, napi_value value, size_t most, Room& room, Text* text) {
   const napi_env env = call.env;
   // While that is little, there is room for the longest. Five times a gigabyte's
   // block would be more than some machines promise: there a string is measured.
   constexpr size_t kUnmeasured = size_t{1} << 20;
   size_t characters, longest = most;
   if (most > kUnmeasured) {
-    if (napi_get_value_string_utf16(env, value, nullptr, 0, &characters) != napi_ok) return false;
+    if (napi_get_value_string_utf16(env, value, nullptr, 0, &characters) != napi_ok) return Status::kNotFound;
     longest = characters < most ? characters : most;
   }
   uint8_t* bytes = room.AtLeast(Utf8Room(longest + 1) + 2 * (longest + 2));
-  if (bytes == nullptr) return call.home().Throw(Status::kNoMemory, call.cache()), false;
+  if (bytes == nullptr) return call.home().Throw(Status::kNoMemory, call.cache()), Status::kForeign;
   char16_t* wide = reinterpret_cast<char16_t*>(bytes + ((Utf8Room(longest + 1) + 1) & ~size_t{1}));
-  if (napi_get_value_string_utf16(env, value, wide, longest + 2, &characters) != napi_ok) return false;
+  if (napi_get_value_string_utf16(env, value, wide, longest + 2, &characters) != napi_ok) return Status::kNotFound;
   *text = {bytes, characters, true};
-  if (characters > most || Narrow(reinterpret_cast<uint16_t*>(wide), characters, bytes)) return true;
+  if (characters > most || Narrow(reinterpret_cast<uint16_t*>(wide), characters, bytes)) return Status::kOk;
   text->ascii = false;
-  return napi_get_value_string_utf8(env, value, reinterpret_cast<char*>(bytes), Utf8Room(longest + 1), &text->size) ==
-         napi_ok;
+  napi_get_value_string_utf8(env, value, reinterpret_cast<char*>(bytes), Utf8Room(longest + 1), &text->size);
+  return Status::kOk;
 }
 
 // The first argument as a key. kForeign: it is none, and an error is pending.
@@ -124,9 +124,10 @@ inline Status KeyArgument(const Call& call, Key* key) {
   const size_t most = call.cache().geometry().keysize;
   Room& room = call.home().key_room;
   Text text;
-  if (!StringArgument(call, call.arguments[0], most, room, &text)) {
+  const Status is_text = StringArgument(call, call.arguments[0], most, room, &text);
+  if (is_text == Status::kForeign) return is_text;
+  if (is_text != Status::kOk) {
     uint8_t* bytes;
-    if (room.bytes == nullptr) return Status::kForeign;
     if (!Bytes(call.env, call.arguments[0], &bytes, &text.size)) {
       napi_throw_type_error(call.env, nullptr, "a cache key is a string or a Uint8Array");
       return Status::kForeign;
@@ -164,14 +165,15 @@ inline bool IsAscii(const uint8_t* bytes, size_t size) {
   // To learn that a value is no string takes as long as to read one: what came
   // last is asked for first.
   const bool is_array = call.bound->bytes_last && Bytes(call.env, call.arguments[at], &array, size);
-  if (!is_array && StringArgument(call, call.arguments[at], most, room, &text)) {
+  const Status is_text = is_array ? Status::kNotFound : StringArgument(call, call.arguments[at], most, room, &text);
+  if (is_text == Status::kForeign) return is_text;
+  if (is_text == Status::kOk) {
     call.bound->bytes_last = false;
     *flags = text.ascii ? kText | kAscii : uint32_t{kText};
     *bytes = text.bytes;
     *size = text.size;
     return *size > most ? Status::kValueTooLarge : Status::kOk;
   }
-  if (!is_array && room.bytes == nullptr) return Status::kForeign;
   if (!is_array && !Bytes(call.env, call.arguments[at], &array, size)) {
     napi_throw_type_error(call.env, nullptr, "a cache value is a string or a Uint8Array");
     return Status::kForeign;

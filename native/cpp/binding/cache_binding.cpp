@@ -306,8 +306,9 @@ bool PrefixArgument(const Call& call, size_t at, std::string* prefix) {
   Text text;
   uint8_t* bytes;
   Room& room = call.home().key_room;
-  if (StringArgument(call, call.arguments[at], call.cache().geometry().keysize, room, &text)) bytes = room.bytes;
-  else if (room.bytes == nullptr) return false;
+  const Status is_text = StringArgument(call, call.arguments[at], call.cache().geometry().keysize, room, &text);
+  if (is_text == Status::kForeign) return false;
+  if (is_text == Status::kOk) bytes = room.bytes;
   else if (!Bytes(call.env, call.arguments[at], &bytes, &text.size))
     return napi_throw_type_error(call.env, nullptr, "a prefix of keys is a string or a Uint8Array"), false;
   // Too long to begin any key: one byte more than fits says that as well as all of them.
