@@ -35,7 +35,12 @@ async function sectionFor(file) {
   for await (const { type, data } of events) {
     // What a test says comes after it.
     if (type === 'test:diagnostic' && data.line) rows.at(-1)?.said.push(data.message)
-    if ((type !== 'test:pass' && type !== 'test:fail') || data.nesting !== 0 || data.name.endsWith('.test.ts')) continue
+    if (
+      (type !== 'test:pass' && type !== 'test:fail') ||
+      data.details.type === 'suite' ||
+      data.name.endsWith('.test.ts')
+    )
+      continue
     if (type === 'test:fail') isBroken = true
     const seconds = (data.details.duration_ms / 1000).toFixed(1)
     rows.push({ name: data.name, held: type === 'test:pass' ? 'held' : '**failed**', seconds, said: [] })
