@@ -34,6 +34,7 @@ napi_value GetString(napi_env env, napi_callback_info info) {
   status = call.cache().Read(call.caller(), key, Cache::kCounted, [&](const uint8_t* bytes, const Found& now) {
     found = now;
     text = nullptr;
+    has_room = true;  // whatever an earlier round had
     if ((now.flags & kAscii) != 0) {
       napi_create_string_latin1(env, reinterpret_cast<const char*>(bytes), now.size, &text);
     } else {
